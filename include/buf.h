@@ -1,0 +1,30 @@
+/*
+ * buf -- reference-counted blocks of bytes: chunks, frames, file data.
+ *
+ * A block is written by its only owner, then shared and never written again.
+ * Data is aligned to 64 bytes.  Freed blocks of 64 KiB and more are kept for
+ * reuse by size class, up to BUF_POOL_MAX bytes altogether.
+ * Threads: any (the count is atomic).
+ */
+#ifndef PSPFS_BUF_H
+#define PSPFS_BUF_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define BUF_POOL_MAX (32u << 20)
+
+struct buf {
+	uint8_t *data;
+	size_t len;		/* bytes in use */
+	size_t cap;		/* bytes there is room for */
+	int refs;		/* atomic */
+};
+
+/* A block with room for @cap bytes, len 0, one reference; NULL: no memory. */
+struct buf *buf_new(size_t cap);
+struct buf *buf_dup(const void *p, size_t n);
+struct buf *buf_ref(struct buf *b);
+void buf_unref(struct buf *b);		/* NULL is fine */
+
+#endif

@@ -1,0 +1,54 @@
+/*
+ * counters -- what happened, counted; shown by `pspfs status`.
+ *
+ * One set a process, each an atomic that any thread adds to.
+ */
+#ifndef PSPFS_COUNTERS_H
+#define PSPFS_COUNTERS_H
+
+#include <stdint.h>
+
+/* COUNTER(NAME, number on the wire, "json name", "for people") */
+#define COUNTERS                                                            \
+	COUNTER(CHUNKS_SENT, 1, "chunks_sent", "chunks sent")                \
+	COUNTER(CHUNKS_RECEIVED, 2, "chunks_received", "chunks received")    \
+	COUNTER(BYTES_SENT, 3, "chunk_bytes_sent", "bytes of chunks sent")   \
+	COUNTER(BYTES_RECEIVED, 4, "chunk_bytes_received", "bytes of chunks received") \
+	COUNTER(MD5_CHECKED, 5, "md5_checked", "chunks MD5-checked")         \
+	COUNTER(MD5_BYTES, 6, "md5_bytes", "bytes MD5-checked")              \
+	COUNTER(MD5_US, 7, "md5_us", "time in MD5, us")                      \
+	COUNTER(CORRUPT, 8, "chunks_corrupt", "corrupt chunks met")          \
+	COUNTER(RESENT, 9, "chunks_resent", "chunks sent again")             \
+	COUNTER(REFETCHED, 10, "chunks_refetched", "chunks fetched again")   \
+	COUNTER(HANDSHAKES, 11, "handshakes", "TLS handshakes")              \
+	COUNTER(HANDSHAKE_US, 12, "handshake_us", "time in handshakes, us")  \
+	COUNTER(HANDSHAKE_FAILED, 13, "handshakes_failed", "handshakes that failed") \
+	COUNTER(LOOKUPS, 14, "lookups", "look-ups of who holds a chunk")     \
+	COUNTER(COMMITS, 15, "commits", "commits")                           \
+	COUNTER(COMPACTIONS, 16, "compactions", "slots compacted")           \
+	COUNTER(CACHE_HITS, 17, "cache_hits", "reads from the memory cache") \
+	COUNTER(STORE_HITS, 18, "store_hits", "reads from the local store")  \
+	COUNTER(PEER_FETCHES, 19, "peer_fetches", "reads from other peers")  \
+	COUNTER(QUARANTINED, 20, "chunks_quarantined", "chunks put in quarantine") \
+	COUNTER(EVICTED, 21, "chunks_evicted", "cached copies evicted")      \
+	COUNTER(RPCS, 22, "requests", "requests to the tracker")             \
+	COUNTER(RETRIES, 23, "request_retries", "requests sent again")       \
+	COUNTER(REVOKES, 24, "leases_revoked", "leases revoked")             \
+	COUNTER(DGRAMS_BAD, 25, "datagrams_refused", "datagrams refused")    \
+	COUNTER(BATCHES, 26, "batches", "database transactions")             \
+	COUNTER(DELETED, 27, "chunks_deleted", "chunks deleted as garbage")  \
+	COUNTER(COPIED, 28, "chunks_copied", "chunks copied by repair")
+
+enum counter_id {
+#define COUNTER(name, num, json, text) CNT_##name = num,
+	COUNTERS
+#undef COUNTER
+	CNT_MAX = 64
+};
+
+void counter_add(enum counter_id c, uint64_t n);
+uint64_t counter_get(enum counter_id c);
+const char *counter_json(unsigned c);	/* NULL: unknown number */
+const char *counter_text(unsigned c);
+
+#endif

@@ -1,0 +1,32 @@
+/*
+ * hasher -- a thread that gathers MD5 work into batches.
+ *
+ * Waits until MD5_BATCH jobs are queued, or one of them is urgent, or
+ * HASHER_WAIT_US have passed since the oldest came; then runs md5_many()
+ * over what is there and calls each job's done.
+ * Threads: submit from any; done runs on the hasher's thread and must be
+ *          quick (post to a loop or a pool).
+ * Memory:  the job and its data belong to the caller until done is called.
+ */
+#ifndef PSPFS_HASHER_H
+#define PSPFS_HASHER_H
+
+#include "md5.h"
+
+#define HASHER_WAIT_US 2000
+
+struct hash_job {
+	struct md5_job job;
+	int urgent;
+	void (*done)(struct hash_job *j);
+	struct hash_job *next;	/* the hasher's */
+	uint64_t queued_us;	/* the hasher's */
+};
+
+struct hasher;
+int hasher_new(struct hasher **out);
+void hasher_submit(struct hasher *h, struct hash_job *j);
+/* Runs what is queued, then ends the thread. */
+void hasher_free(struct hasher *h);
+
+#endif

@@ -1,0 +1,29 @@
+/*
+ * log -- one line per event, to stderr or a file.
+ *
+ * Line: "2026-01-31 12:00:00.123 program: level: text".  Before log_open()
+ * lines go to stderr as "program: text".  The same message from the same
+ * place more than LOG_BURST times a second is counted and summed up.
+ * Threads: any.
+ */
+#ifndef PSPFS_LOG_H
+#define PSPFS_LOG_H
+
+#define LOG_BURST 20
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+void log_init(const char *program, enum log_level most);
+/* Append to @path from now on (NULL: stderr).  0 or -errno. */
+int log_open(const char *path);
+/* Open the same path again (log rotation, SIGHUP). */
+int log_reopen(void);
+void log_at(enum log_level level, const char *file, int line,
+	    const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+#define log_error(...) log_at(LOG_ERROR, __FILE__, __LINE__, __VA_ARGS__)
+#define log_warn(...) log_at(LOG_WARN, __FILE__, __LINE__, __VA_ARGS__)
+#define log_info(...) log_at(LOG_INFO, __FILE__, __LINE__, __VA_ARGS__)
+#define log_debug(...) log_at(LOG_DEBUG, __FILE__, __LINE__, __VA_ARGS__)
+
+#endif

@@ -1,0 +1,140 @@
+/*
+ * msg -- the messages of the protocol as structs, their encoders, decoders.
+ *
+ * For each REC and MSG of msg.def there is a struct m_NAME and
+ *
+ *   int  m_NAME_encode(struct wr *w, const struct m_NAME *m);
+ *   int  m_NAME_decode(struct m_NAME *m, struct arena *a,
+ *                      const void *body, size_t len);      (messages only)
+ *
+ * and for each message the constant M_NAME, its type.
+ *
+ * Memory:  a decoded message points into @body (strings) and into @a (lists):
+ *          both must outlive it.  Encoders copy.  Nothing else to free.
+ * Errors:  encode 0, -ENOMEM or -EMSGSIZE (a field over its maximum);
+ *          decode 0, -EBADMSG (truncated, over a maximum) or -ENOMEM.
+ *          A decoder never reads outside [body, body+len), and allocates no
+ *          more than len * 16 bytes.
+ * Threads: any.
+ * Source:  net/PROTOCOL.md.
+ */
+#ifndef PSPFS_MSG_H
+#define PSPFS_MSG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "codec.h"
+
+#define MSG_PROTOCOL 1
+
+#define MSG_NAME_MAX 255	/* a name in a directory, bytes */
+#define MSG_PATH_MAX 4096	/* a symlink's target */
+#define MSG_TEXT_MAX 1024	/* an error's text */
+#define MSG_ADDR_MAX 63		/* an IP in digits */
+#define MSG_XATTR_MAX 65536	/* an xattr's value */
+#define MSG_XATTRS_MAX 1024	/* xattrs of an inode */
+#define MSG_SLICES_MAX 65536	/* slices of a slot */
+#define MSG_SLOTS_MAX 1024	/* slots of one getmap */
+#define MSG_CHUNKS_MAX 65536	/* chunks of one answer */
+#define MSG_HOLDERS_MAX 255	/* peers of one chunk in one answer */
+#define MSG_PUSHES_MAX 4096	/* slices of one commit */
+#define MSG_GRANT_MAX 1024	/* chunk ids of one grant */
+#define MSG_HAVE_MAX 65536	/* chunk ids of one inventory part */
+#define MSG_INOS_MAX 65536
+#define MSG_ENTRIES_MAX 4096	/* entries of one readdir */
+#define MSG_PEERS_MAX 16384
+#define MSG_COUNTERS_MAX 256
+
+enum { MD5_LEN = 16 };
+
+enum peer_role { ROLE_PEER = 1, ROLE_TRACKER = 2, ROLE_CLIENT = 3 };
+enum peer_state { PEER_ALIVE = 1, PEER_SUSPECT = 2, PEER_GONE = 3 };
+enum copy_kind { COPY_REPLICA = 1, COPY_CACHED = 2 };
+
+enum setattr_bits {
+	SET_MODE = 1, SET_UID = 2, SET_GID = 4, SET_SIZE = 8,
+	SET_ATIME = 16, SET_MTIME = 32, SET_ATIME_NOW = 64, SET_MTIME_NOW = 128,
+	SET_KILL_SUID = 256,	/* as write(2) and truncate(2) clear suid/sgid */
+};
+
+/* Bytes inside a frame; not NUL-terminated. */
+struct str {
+	const char *p;
+	uint32_t len;
+};
+
+#define STR_LIT(s) ((struct str){ (s), sizeof(s) - 1 })
+struct str str_of(const char *z);	/* z must outlive it */
+int str_eq(struct str a, struct str b);
+
+/* --- structs --- */
+#define U8(f) uint8_t f;
+#define U16(f) uint16_t f;
+#define U32(f) uint32_t f;
+#define U64(f) uint64_t f;
+#define I64(f) int64_t f;
+#define MD5(f) uint8_t f[MD5_LEN];
+#define STR(f, max) struct str f;
+#define REC(type, f) struct m_##type f;
+#define LIST(type, f, max) struct m_##type *f; uint32_t n_##f;
+#define LIST_U32(f, max) uint32_t *f; uint32_t n_##f;
+#define LIST_U64(f, max) uint64_t *f; uint32_t n_##f;
+#define REC_BEGIN(name) struct m_##name {
+#define REC_END(name) };
+#define MSG_BEGIN(name, type) struct m_##name {
+#define MSG_END(name) };
+#include "msg.def"
+#include "msg_undef.h"
+
+/* --- types --- */
+enum msg_type {
+#define U8(f)
+#define U16(f)
+#define U32(f)
+#define U64(f)
+#define I64(f)
+#define MD5(f)
+#define STR(f, max)
+#define REC(type, f)
+#define LIST(type, f, max)
+#define LIST_U32(f, max)
+#define LIST_U64(f, max)
+#define REC_BEGIN(name)
+#define REC_END(name)
+#define MSG_BEGIN(name, type) M_##name = type,
+#define MSG_END(name)
+#include "msg.def"
+#include "msg_undef.h"
+};
+#define M_REPLY 0x8000u
+
+/* Requests that change the namespace: their body begins with seq and ack. */
+#define M_MUTATES(type) (((type) & 0xff00u) == 0x0200u)
+
+/* --- functions --- */
+#define U8(f)
+#define U16(f)
+#define U32(f)
+#define U64(f)
+#define I64(f)
+#define MD5(f)
+#define STR(f, max)
+#define REC(type, f)
+#define LIST(type, f, max)
+#define LIST_U32(f, max)
+#define LIST_U64(f, max)
+#define REC_BEGIN(name)
+#define REC_END(name)
+#define MSG_BEGIN(name, type)                                             \
+	int m_##name##_encode(struct wr *w, const struct m_##name *m);     \
+	int m_##name##_decode(struct m_##name *m, struct arena *a,         \
+			      const void *body, size_t len);
+#define MSG_END(name)
+#include "msg.def"
+#include "msg_undef.h"
+
+/* A type's name ("lookup"), or "?". */
+const char *msg_name(uint16_t type);
+
+#endif

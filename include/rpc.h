@@ -1,0 +1,123 @@
+/*
+ * rpc -- requests and answers over one TLS connection, both ways.
+ *
+ * A connection belongs to one loop for life.  Frames carry a request number,
+ * so that many requests are in flight at once, in both directions; a frame
+ * has a body (a message of msg.h) and may have bulk (a chunk's bytes), which
+ * is received straight into a buf and sent straight from one.
+ *
+ * Happy path: rpc_connect() or an accept -> TLS 1.3 handshake with the PSK ->
+ * ops->up -> rpc_call()s and ops->request -> rpc_close() or ops->down.
+ * Failure: ops->down is called once with the cause (-ECONNREFUSED,
+ * -ECONNRESET, -ETIMEDOUT, -EACCES the key does not fit, -EPROTO, ...), after
+ * every outstanding call was ended with that error.  No reconnecting here.
+ *
+ * Threads: ops and done callbacks run on the connection's loop.  rpc_call,
+ *          rpc_send, rpc_reply*, rpc_close, rpc_ref and rpc_unref: any.
+ * Memory:  reference-counted.  rpc_connect returns one reference to the
+ *          caller; the library holds its own until down.
+ * Limits:  the constants below; a connection that breaks one is closed.
+ */
+#ifndef PSPFS_RPC_H
+#define PSPFS_RPC_H
+
+#include <stdint.h>
+
+#include "buf.h"
+#include "codec.h"
+#include "key.h"
+#include "loop.h"
+#include "text.h"
+
+#define RPC_HEADER 16		/* bytes of a frame's header */
+#define RPC_BODY_MAX (8u << 20)
+#define RPC_BULK_MAX ((16u << 20) + 16)
+#define RPC_INBOUND_MAX 1024	/* unanswered requests from one connection */
+#define RPC_INBOUND_BYTES (64u << 20)	/* their bytes; beyond: stop reading */
+#define RPC_HANDSHAKE_MS 5000
+#define RPC_CONNECT_MS 5000
+#define RPC_STRANGERS_MAX 256	/* connections not yet through the handshake */
+
+/* Frame flags of requests (the status field of answers). */
+#define RPC_MORE 1		/* more of the same batch follows at once */
+
+/* Who a process is, for TLS: role and id are bound into the PSK. */
+struct rpc_self {
+	struct key key;
+	uint8_t role;		/* enum peer_role */
+	uint64_t id;
+};
+
+struct rpc;
+
+/* A request as it came.  Answer it exactly once with rpc_reply(). */
+struct rpc_req {
+	struct rpc *conn;
+	uint16_t type, flags;
+	uint32_t number;	/* 0: one-way, no answer is sent */
+	struct buf *body;
+	struct buf *bulk;	/* NULL if there was none */
+};
+
+struct rpc_ops {
+	/* The handshake is done.  NULL is fine. */
+	void (*up)(struct rpc *c, void *arg);
+	/* Takes @req (answer with rpc_reply, or drop with rpc_req_free). */
+	void (*request)(struct rpc *c, struct rpc_req *req, void *arg);
+	/* The end, for any cause; -ECANCELED after rpc_close(). */
+	void (*down)(struct rpc *c, int err, void *arg);
+};
+
+struct rpc_answer {
+	uint16_t status;	/* enum status, ST_OK if err == 0 */
+	struct buf *body;	/* the callback's until it returns: buf_ref */
+	struct buf *bulk;	/* or NULL; likewise */
+};
+
+/* @err: 0; -errno of the answer's status (then @a is its error body); or a
+ * failure of the connection or deadline, with @a NULL. */
+typedef void (*rpc_done)(void *arg, int err, const struct rpc_answer *a);
+
+/* Connect from @bind_to (NULL: any address).  @expect_role/_id: who must be
+ * there (id 0: whichever).  Returns at once; calls may be made at once and
+ * wait for up.  0 or -errno. */
+int rpc_connect(struct rpc **out, struct loop *l, const struct rpc_self *self,
+		const struct addr *to, const struct addr *bind_to,
+		uint8_t expect_role, uint64_t expect_id,
+		const struct rpc_ops *ops, void *arg);
+
+struct rpc_listener;
+/* Accept on @at; connections go round @loops.  ops->up is called for each
+ * that passes the handshake with arg = @arg; rpc_set_arg() may change it.
+ * -EADDRINUSE, -EADDRNOTAVAIL, ... */
+int rpc_listen(struct rpc_listener **out, struct loop **loops, int n_loops,
+	       const struct rpc_self *self, const struct addr *at,
+	       const struct rpc_ops *ops, void *arg);
+void rpc_listener_free(struct rpc_listener *l);	/* its connections stay */
+
+void rpc_set_arg(struct rpc *c, void *arg);
+uint8_t rpc_peer_role(const struct rpc *c);
+uint64_t rpc_peer_id(const struct rpc *c);
+const struct addr *rpc_peer_addr(const struct rpc *c);
+struct loop *rpc_loop(const struct rpc *c);
+/* TLS exporter (RFC 8446 7.5); only after up, on the loop.  0 or -errno. */
+int rpc_export(struct rpc *c, const char *label, uint8_t *out, size_t n);
+
+/* Send a request and have @done called once, within @timeout_ms.  Takes the
+ * bytes of @body (left empty); refs @bulk.  @done may run before it returns. */
+void rpc_call(struct rpc *c, uint16_t type, uint16_t flags, struct wr *body,
+	      struct buf *bulk, uint32_t timeout_ms, rpc_done done, void *arg);
+/* One-way. */
+void rpc_send(struct rpc *c, uint16_t type, struct wr *body);
+
+/* Answer; frees @req.  rpc_fail sends an error body. */
+void rpc_reply(struct rpc_req *req, struct wr *body, struct buf *bulk);
+void rpc_fail(struct rpc_req *req, int err, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void rpc_req_free(struct rpc_req *req);
+
+void rpc_close(struct rpc *c);
+struct rpc *rpc_ref(struct rpc *c);
+void rpc_unref(struct rpc *c);
+
+#endif
