@@ -19,11 +19,160 @@ ALL_CFLAGS = -std=gnu11 -pthread $(WARN) $(CPPFLAGS) $(CFLAGS) -MMD -MP
 NET     := log text codec msg status counters buf md5 md5_avx2 md5_avx512 \
 	   hasher pool key loop tls rpc dgram
 FS      :=
-FS_MAIN :=
+FS_MAIN := mount_main peerd_main
+# The pspfs command.
+CLI     := pspfs_main cli_status cli_info
 TRACKER :=
 TRACKER_MAIN :=
+
+BENCH_NET     := bench_md5 bench_rpc
+BENCH_TRACKER := bench_ns
 
 # Unit tests and simulations, by the folder that they test.
 UNIT_NET     := unit_text unit_codec unit_msg unit_md5 unit_threads unit_key
 UNIT_FS      :=
 UNIT_TRACKER :=
+
+VERSION := 0.1
+PKGS    := libevent_core libevent_pthreads libssl libcrypto jansson
+CPPFLAGS += -DPSPFS_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS) fuse3 sqlite3 2>/dev/null)
+NET_LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+FS_LIBS      := $(shell pkg-config --libs fuse3 2>/dev/null)
+TRACKER_LIBS := $(shell pkg-config --libs sqlite3 2>/dev/null)
+
+PROGRAMS := psptrackerd mount.pspfs psppeerd pspfs
+PYTHON   ?= /usr/bin/python3
+MANDIR   ?= $(PREFIX)/share/man
+V        ?=
+Q        := $(if $(V),,@)
+say       = $(if $(V),,@printf '  %-4s %s\n' $(1) $(2))
+
+# What building, running and testing need, by their names in Debian.
+DEPS_RUN   := fuse3 libfuse3-3 libevent-core-2.1-7 libevent-pthreads-2.1-7 \
+	      libssl3 libsqlite3-0 libjansson4
+DEPS_BUILD := gcc make pkg-config libc6-dev libfuse3-dev libevent-dev \
+	      libssl-dev libsqlite3-dev libjansson-dev uthash-dev
+DEPS_TEST  := libcmocka-dev python3 python3-pytest python3-pytest-timeout \
+	      rsync git tar attr procps util-linux iproute2 cppcheck
+
+.DELETE_ON_ERROR:
+.PHONY: all deps demo check check-unit check-e2e lint bench fuzz install \
+	uninstall clean help
+
+all: $(PROGRAMS:%=$(BUILD)/%)
+
+help:
+	@echo "make           build psptrackerd, mount.pspfs, psppeerd and pspfs in $(BUILD)/"
+	@echo "make deps      install what that needs (apt-get), or list it"
+	@echo "make demo      a swarm on this machine, shown step by step (KEEP=1: leave it up)"
+	@echo "make check     all tests; SAN=address,undefined or SAN=thread: with sanitizers"
+	@echo "make lint      compile with -Werror, cppcheck, included-folder rules"
+	@echo "make bench     small benchmarks of the parts"
+	@echo "make install   into DESTDIR/PREFIX, mount.pspfs also where mount(8) looks"
+
+# --- objects and programs ---
+
+NET_OBJ     := $(NET:%=$(BUILD)/net/%.o)
+FS_OBJ      := $(FS:%=$(BUILD)/fs/%.o)
+TRACKER_OBJ := $(TRACKER:%=$(BUILD)/tracker/%.o)
+
+$(BUILD)/%.o: %.c
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -I$(firstword $(subst /, ,$<)) -c -o $@ $<
+
+$(BUILD)/net.a: $(NET_OBJ)
+$(BUILD)/fs.a: $(FS_OBJ)
+$(BUILD)/tracker.a: $(TRACKER_OBJ)
+$(BUILD)/%.a:
+	$(call say,AR,$@)
+	$(Q)rm -f $@; ar rcs $@ $^
+
+LINK = $(Q)$(CC) -pthread $(CFLAGS) $(LDFLAGS) -o $@ $^
+
+$(BUILD)/psptrackerd: $(TRACKER_MAIN:%=$(BUILD)/tracker/%.o) $(BUILD)/tracker.a $(BUILD)/net.a
+	$(call say,LD,$@)
+	$(LINK) $(TRACKER_LIBS) $(NET_LIBS)
+
+$(BUILD)/mount.pspfs: $(BUILD)/fs/mount_main.o $(BUILD)/fs.a $(BUILD)/net.a
+	$(call say,LD,$@)
+	$(LINK) $(FS_LIBS) $(NET_LIBS)
+
+$(BUILD)/psppeerd: $(BUILD)/fs/peerd_main.o $(BUILD)/fs.a $(BUILD)/net.a
+	$(call say,LD,$@)
+	$(LINK) $(FS_LIBS) $(NET_LIBS)
+
+$(BUILD)/pspfs: $(CLI:%=$(BUILD)/fs/%.o) $(BUILD)/fs.a $(BUILD)/net.a
+	$(call say,LD,$@)
+	$(LINK) $(FS_LIBS) $(NET_LIBS)
+
+# --- tests: a program for each tests/unit_*.c, sim_*.c, bench_*.c ---
+
+$(BUILD)/tests/net/%.o: tests/%.c
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -Inet -c -o $@ $<
+$(BUILD)/tests/fs/%.o: tests/%.c
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -Ifs -c -o $@ $<
+$(BUILD)/tests/tracker/%.o: tests/%.c
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -Itracker -c -o $@ $<
+
+$(UNIT_NET:%=$(BUILD)/tests/%) $(BENCH_NET:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/net/%.o $(BUILD)/net.a
+	$(call say,LD,$@)
+	$(LINK) -lcmocka $(NET_LIBS)
+$(UNIT_FS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/fs/%.o $(BUILD)/fs.a $(BUILD)/net.a
+	$(call say,LD,$@)
+	$(LINK) -lcmocka $(FS_LIBS) $(NET_LIBS)
+$(UNIT_TRACKER:%=$(BUILD)/tests/%) $(BENCH_TRACKER:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/tracker/%.o $(BUILD)/tracker.a $(BUILD)/net.a
+	$(call say,LD,$@)
+	$(LINK) -lcmocka $(TRACKER_LIBS) $(NET_LIBS)
+
+UNIT := $(UNIT_NET) $(UNIT_FS) $(UNIT_TRACKER)
+BENCH := $(BENCH_NET) $(BENCH_TRACKER)
+
+check-unit: $(UNIT:%=$(BUILD)/tests/%)
+	$(PYTHON) tests/run.py --build $(BUILD) $(UNIT)
+
+check-e2e: all
+	$(PYTHON) tests/run.py --build $(BUILD) --pytest tests/e2e
+
+check: all $(UNIT:%=$(BUILD)/tests/%)
+	$(PYTHON) tests/run.py --build $(BUILD) $(UNIT) --pytest tests
+
+bench: $(BENCH:%=$(BUILD)/tests/%)
+	@for b in $^; do $$b || exit 1; done
+
+lint:
+	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)-lint CFLAGS="-O2 -Werror" all
+	$(Q)! grep -nE '#include "([^"]*/)' -r net fs tracker include --include=*.[ch]
+	$(Q)cppcheck --quiet --std=c11 --enable=warning,portability,performance \
+		--inline-suppr --error-exitcode=1 --suppress=missingIncludeSystem \
+		-D_GNU_SOURCE -Iinclude -Ifs -Itracker -Inet net fs tracker
+	@echo "lint: clean"
+
+demo: deps
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)PATH="$(abspath $(BUILD)):$$PATH" KEEP="$(KEEP)" bash tests/demo.sh
+
+deps:
+	$(Q)PACKAGES="$(DEPS_RUN) $(DEPS_BUILD) $(DEPS_TEST)" sh tests/deps.sh
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)/sbin
+	install -m 755 $(BUILD)/pspfs $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(BUILD)/psptrackerd $(BUILD)/psppeerd $(BUILD)/mount.pspfs $(DESTDIR)$(PREFIX)/sbin/
+	ln -sf $(PREFIX)/sbin/mount.pspfs $(DESTDIR)/sbin/mount.pspfs
+	ln -sf $(PREFIX)/sbin/mount.pspfs $(DESTDIR)/sbin/mount.fuse.pspfs
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/pspfs $(DESTDIR)/sbin/mount.pspfs $(DESTDIR)/sbin/mount.fuse.pspfs
+	rm -f $(PROGRAMS:%=$(DESTDIR)$(PREFIX)/sbin/%)
+
+clean:
+	rm -rf build build-*
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -7,7 +7,8 @@
  * of decoded messages and is freed at once.
  *
  * Memory:  wr_init() owns nothing until the first write; wr_fini() frees;
- *          wr_take() hands the bytes to the caller (free()).
+ *          wr_take() hands the bytes to the caller (free()), or NULL and 0
+ *          when nothing was written or w->err is set; the writer is empty.
  * Threads: one at a time for each object.
  */
 #ifndef PSPFS_CODEC_H
@@ -15,6 +16,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #define WR_MAX (16u << 20)	/* no body is ever longer */
 
@@ -39,7 +41,7 @@ void wr_patch_u16(struct wr *w, size_t at, uint16_t v);
 
 struct rd {
 	const uint8_t *p, *end;
-	int bad;		/* sticky; reads then return 0 / NULL */
+	int bad;		/* 0 or -errno; sticky: reads then return 0 / NULL */
 };
 
 void rd_init(struct rd *r, const void *p, size_t n);
@@ -60,7 +62,7 @@ uint32_t get_u32(const uint8_t *p);
 uint64_t get_u64(const uint8_t *p);
 
 struct arena {
-	struct arena_block *blocks;
+	SLIST_HEAD(, arena_block) blocks;
 	size_t total;		/* bytes handed out */
 };
 

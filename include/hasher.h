@@ -4,12 +4,15 @@
  * Waits until MD5_BATCH jobs are queued, or one of them is urgent, or
  * HASHER_WAIT_US have passed since the oldest came; then runs md5_many()
  * over what is there and calls each job's done.
+ * Adds to the counters MD5_BYTES and MD5_US.
  * Threads: submit from any; done runs on the hasher's thread and must be
  *          quick (post to a loop or a pool).
  * Memory:  the job and its data belong to the caller until done is called.
  */
 #ifndef PSPFS_HASHER_H
 #define PSPFS_HASHER_H
+
+#include <sys/queue.h>
 
 #include "md5.h"
 
@@ -19,7 +22,7 @@ struct hash_job {
 	struct md5_job job;
 	int urgent;
 	void (*done)(struct hash_job *j);
-	struct hash_job *next;	/* the hasher's */
+	STAILQ_ENTRY(hash_job) next;	/* the hasher's */
 	uint64_t queued_us;	/* the hasher's */
 };
 

@@ -13,6 +13,7 @@
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
+/* @program is kept, not copied. */
 void log_init(const char *program, enum log_level most);
 /* Append to @path from now on (NULL: stderr).  0 or -errno. */
 int log_open(const char *path);

@@ -34,7 +34,7 @@
 #define MSG_ADDR_MAX 63		/* an IP in digits */
 #define MSG_XATTR_MAX 65536	/* an xattr's value */
 #define MSG_XATTRS_MAX 1024	/* xattrs of an inode */
-#define MSG_SLICES_MAX 65536	/* slices of a slot */
+#define MSG_SLICES_MAX 2048	/* slices of a slot: must fit a record, 64 KiB */
 #define MSG_SLOTS_MAX 1024	/* slots of one getmap */
 #define MSG_CHUNKS_MAX 65536	/* chunks of one answer */
 #define MSG_HOLDERS_MAX 255	/* peers of one chunk in one answer */

@@ -6,11 +6,13 @@
 #ifndef PSPFS_POOL_H
 #define PSPFS_POOL_H
 
+#include <sys/queue.h>
+
 struct pool;
 
 struct pool_work {
 	void (*fn)(struct pool_work *w);
-	struct pool_work *next;	/* the pool's */
+	STAILQ_ENTRY(pool_work) next;	/* the pool's */
 };
 
 int pool_new(struct pool **out, const char *name, int threads);

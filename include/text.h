@@ -1,7 +1,8 @@
 /*
  * text -- what people type and read: sizes, addresses, times.
  *
- * Errors: 0 or -EINVAL (not one), -ERANGE (too large).
+ * Errors: 0 or -EINVAL (not one), -ERANGE (too large); of addr_parse also
+ *         -ENOENT (no such name), -EAGAIN (nobody to ask), -ENOMEM.
  */
 #ifndef PSPFS_TEXT_H
 #define PSPFS_TEXT_H

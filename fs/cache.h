@@ -1,0 +1,27 @@
+/*
+ * cache -- verified chunks in memory, least recently used out first.
+ *
+ * Only bytes whose MD5 was checked go in.  Bounded: the sum of the buffers'
+ * capacities stays at most the limit given, plus what readers still hold.
+ * Threads: any.  Memory: the cache holds a reference on each buf.
+ */
+#ifndef PSPFS_CACHE_H
+#define PSPFS_CACHE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "buf.h"
+
+struct cache;
+
+int cache_new(struct cache **out, size_t limit_bytes);
+void cache_free(struct cache *c);
+/* A new reference, or NULL.  Counts as use. */
+struct buf *cache_get(struct cache *c, uint64_t chunk);
+/* Takes no reference from the caller (it makes its own). */
+void cache_put(struct cache *c, uint64_t chunk, struct buf *b);
+void cache_drop(struct cache *c, uint64_t chunk);
+size_t cache_bytes(struct cache *c);
+
+#endif

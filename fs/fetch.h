@@ -1,0 +1,39 @@
+/*
+ * fetch -- one chunk's verified bytes, from wherever they are nearest.
+ *
+ * Memory cache, local store, then the peers that hold it (the least busy
+ * first, this peer's earlier failures last), each path MD5-checked before a
+ * byte is handed on.  However many ask for a chunk, it is fetched once
+ * (single-flight).  A copy that fails its check is quarantined or reported
+ * and another is asked; when all known holders fail, the tracker is asked
+ * again (locate).  A source that is slow is hedged.  What came from a peer
+ * goes into the memory cache and, when there is room, as a cached copy into
+ * the local store, which is announced.
+ *
+ * Threads: any; done may run on any thread, also before fetch_chunk returns.
+ * Errors:  -EIO no good copy could be had (logged with what was tried),
+ *          -ETIMEDOUT, -ENOMEM.
+ */
+#ifndef PSPFS_FETCH_H
+#define PSPFS_FETCH_H
+
+#include "buf.h"
+#include "msg.h"
+
+struct fetch;
+
+struct fetch_want {
+	struct m_chunk chunk;	/* holders are copied */
+	uint64_t ino, slot;	/* for the trailer of a cached copy */
+	uint32_t pos;
+	int urgent;		/* 0: read-ahead */
+};
+
+/* @b: chunk.len bytes, never written again; buf_ref to keep it. */
+typedef void (*fetch_done)(void *arg, int err, struct buf *b);
+
+/* @done may be NULL (read-ahead into the cache). */
+void fetch_chunk(struct fetch *f, const struct fetch_want *w, fetch_done done,
+		 void *arg);
+
+#endif

@@ -1,0 +1,98 @@
+/*
+ * link -- this peer's session with the tracker.
+ *
+ * Keeps one control connection up (connect, TLS, hello, inventory,
+ * heartbeats by datagram, by TCP when two went unanswered), comes back with
+ * jittered backoff when it breaks (50 ms .. 2 s), resumes the session, and
+ * sends again what had no answer: reads because they are idempotent, changes
+ * (M_MUTATES) with the same seq, which the tracker answers exactly once.
+ *
+ * Leases: what an answer granted may be used while link_leased() says so
+ * (counted from when the last answered heartbeat was *sent*).  When the
+ * connection breaks all leases are void: ops->lost is called before any
+ * request goes out on the next one.
+ *
+ * Threads: link_call, link_leased: any.  Callbacks run on the control loop
+ *          and must not block.
+ * Errors:  done gets 0, the tracker's -errno, or -EIO when it could not be
+ *          reached within the timeout, -ECANCELED at link_stop().
+ */
+#ifndef PSPFS_LINK_H
+#define PSPFS_LINK_H
+
+#include "msg.h"
+#include "rpc.h"
+
+#define LINK_TRACKERS_MAX 8
+
+struct link;
+
+struct link_ops {
+	/* All leases are void; then list the inodes open here (malloc()ed,
+	 * the link frees) for the resume.  @fresh: the session is new, its
+	 * open files unknown to the tracker. */
+	void (*lost)(void *arg, uint64_t **open, uint32_t *n_open);
+	/* These inodes changed elsewhere: forget them; say which are open
+	 * here by compacting @inos in place; returns how many. */
+	uint32_t (*revoked)(void *arg, uint64_t *inos, uint32_t n);
+	/* The list of live peers, whole, in order of number. */
+	void (*peers)(void *arg, const struct m_peer *p, uint32_t n);
+	/* Delete these chunks. */
+	void (*drop)(void *arg, const uint64_t *chunks, uint32_t n);
+	/* Fetch and keep; answer through link_copy_done. */
+	void (*copy)(void *arg, const struct m_copy *m, struct rpc_req *req);
+	/* For heartbeats and stats. */
+	void (*space)(void *arg, uint64_t *capacity, uint64_t *used,
+		      uint64_t *chunks);
+	/* The next part of the store's list (see store_list), at most @max. */
+	size_t (*held)(void *arg, uint64_t *cursor, struct m_held *out,
+		       size_t max);
+	/* The tracker does not know these. */
+	void (*unknown)(void *arg, const uint64_t *chunks, uint32_t n);
+};
+
+struct link_config {
+	struct addr trackers[LINK_TRACKERS_MAX];	/* tried in turn */
+	int n_trackers;
+	struct rpc_self self;
+	struct addr addr;	/* this peer's, as others reach it */
+	uint64_t swarm;		/* the store's; 0 new */
+	int mounted;
+	uint32_t timeout_ms;	/* how long a call waits for the tracker */
+};
+
+struct link_info {		/* what hello_r said */
+	uint64_t swarm, session;
+	uint32_t num;
+	uint8_t copies;
+	uint32_t slot_size;
+};
+
+/* Starts connecting; link_wait() for the outcome of the first hello. */
+int link_start(struct link **out, struct loop *loop,
+	       const struct link_config *cfg, const struct link_ops *ops,
+	       void *arg);
+/* Wait until registered, at most @ms.  0; -ECONNREFUSED, -ETIMEDOUT no
+ * tracker; -EACCES the key does not fit; -EXDEV store of another swarm;
+ * -EEXIST, -EADDRINUSE somebody has this store or address; @why gets a
+ * sentence with cause and mend. */
+int link_wait(struct link *l, uint32_t ms, char *why, size_t why_len);
+/* Says bye (waits at most 2 s), closes.  Not on the loop. */
+void link_stop(struct link *l);
+
+void link_info(struct link *l, struct link_info *out);
+int link_leased(struct link *l);	/* may what is leased be used now? */
+
+/* Takes @body.  For M_MUTATES types its first 16 bytes (seq, ack) are
+ * filled in here. */
+void link_call(struct link *l, uint16_t type, struct wr *body, rpc_done done,
+	       void *arg);
+void link_send(struct link *l, uint16_t type, struct wr *body);
+
+/* What the store gained and lost: told to the tracker in batches. */
+void link_have(struct link *l, uint64_t chunk, enum copy_kind kind);
+void link_gone(struct link *l, uint64_t chunk);
+/* Inodes no longer open here, batched. */
+void link_release(struct link *l, uint64_t ino);
+
+#endif

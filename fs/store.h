@@ -1,0 +1,103 @@
+/*
+ * store -- chunks on the local disk, one file each, trailer last.
+ *
+ * DIR/swarm                 text: the swarm's id and this store's peer id
+ * DIR/lock                  held (flock) while a process has the store open
+ * DIR/chunks/ab/cdef….chunk payload, then a trailer of STORE_TRAILER bytes
+ * DIR/quarantine/           chunks that failed a check or that nobody knows
+ * DIR/tmp/                  being written; emptied by store_open()
+ *
+ * A chunk's file name is made from its id alone (16 hex digits, the first
+ * two are the directory).  Trailer (big-endian): magic "pspfsCHK", version
+ * u32, kind u32, swarm u64, chunk u64, ino u64, slot u64, pos u32, len u32,
+ * MD5 16 bytes of the payload, crc32 of the trailer so far u32; padded with
+ * zeros to STORE_TRAILER.  A copy of the layout is in net/PROTOCOL.md.
+ *
+ * Invariant: a chunk is visible only once complete (written to tmp/, fsynced
+ *            when asked, renamed).  After store_put(sync=1) returned, it
+ *            survives power loss (file and directories synced).
+ * Index:     store_open() scans the trailers' names (not the contents) into a
+ *            hash table in memory: id -> length, kind, last use.
+ * Capacity:  used bytes are payload + trailer; cached copies are evicted least
+ *            recently used to make room for anything; replicas never are.
+ *            A put that does not fit gives -ENOSPC.
+ * Threads:   any; store.lock is never held across I/O.
+ * Errors:    0 or -errno; -ENOENT absent, -EBADMSG corrupt (wrong trailer,
+ *            length or MD5), -EEXIST never (a put of a chunk that is there
+ *            with the same MD5 is 0; with another: -EBADMSG), -ENOSPC,
+ *            -EROFS.
+ */
+#ifndef PSPFS_STORE_H
+#define PSPFS_STORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "buf.h"
+#include "msg.h"
+
+#define STORE_TRAILER 128	/* bytes */
+#define STORE_CHUNK_MAX (16u << 20)
+
+struct chunk_meta {		/* what the trailer says */
+	uint64_t chunk, ino, slot;
+	uint32_t pos, len;
+	uint8_t md5[MD5_LEN];
+};
+
+struct store;
+
+struct store_events {		/* called without any lock held, any thread */
+	/* a cached copy was evicted, or a copy quarantined */
+	void (*gone)(void *arg, uint64_t chunk);
+	void *arg;
+};
+
+/* Create DIR if need be, take its lock, scan it.  @capacity 0: the free
+ * space of its disk less a tenth.  Errors: -EBUSY another process has it
+ * open; -EINVAL it is not a store (@why says what it is); -errno.
+ * @why (of @why_len bytes) gets a sentence with cause and mend. */
+int store_open(struct store **out, const char *dir, uint64_t capacity,
+	       const struct store_events *ev, char *why, size_t why_len);
+void store_close(struct store *s);
+
+uint64_t store_peer_id(const struct store *s);	/* random, made once */
+uint64_t store_swarm(const struct store *s);	/* 0: of no swarm yet */
+/* Bind a new store to @swarm (durably); -EXDEV if it is of another. */
+int store_bind(struct store *s, uint64_t swarm);
+
+/* Store @len bytes as @m says; the caller vouches for m->md5 (it has just
+ * computed it over these bytes).  Blocking I/O.  Keeps no reference. */
+int store_put(struct store *s, const struct chunk_meta *m, const void *data,
+	      enum copy_kind kind, int sync);
+/* Read a chunk into a new buf and check the trailer's magic, ids, length.
+ * The MD5 is NOT computed: the caller hashes and compares with m->md5.
+ * Refreshes its last use.  Blocking I/O. */
+int store_get(struct store *s, uint64_t chunk, struct chunk_meta *m,
+	      struct buf **out);
+/* Make earlier puts durable; skips those that are already or are absent. */
+int store_sync(struct store *s, const uint64_t *chunks, size_t n);
+int store_has(struct store *s, uint64_t chunk);	/* 0, COPY_REPLICA, COPY_CACHED */
+int store_set_kind(struct store *s, uint64_t chunk, enum copy_kind kind);
+int store_delete(struct store *s, uint64_t chunk);
+/* Move it to quarantine/ (a bad or unknown copy) and log why. */
+int store_quarantine(struct store *s, uint64_t chunk, const char *reason);
+
+struct store_stat {
+	uint64_t capacity, used, chunks, cached_bytes, quarantined;
+};
+void store_stat(struct store *s, struct store_stat *st);
+
+/* All chunks in no order: fills @out (of @max) from position *@cursor (start
+ * with 0), returns how many, 0 at the end.  Changes meanwhile may be missed
+ * or told twice; the caller also hears them through puts and events. */
+size_t store_list(struct store *s, uint64_t *cursor, struct m_held *out,
+		  size_t max);
+
+/* Pure: trailer to and from its bytes (exported for tests and fuzzing). */
+void store_trailer_write(uint8_t out[STORE_TRAILER], uint64_t swarm,
+			 enum copy_kind kind, const struct chunk_meta *m);
+int store_trailer_read(const uint8_t in[STORE_TRAILER], uint64_t *swarm,
+		       enum copy_kind *kind, struct chunk_meta *m);
+
+#endif

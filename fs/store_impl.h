@@ -1,0 +1,158 @@
+/*
+ * store_impl -- what the store's own files share; nobody else includes it.
+ *
+ * store_index  the table in memory: claims, room, least recently used
+ * store_io     one chunk's file: name, write, read, move
+ * store_sync   making chunks durable, directories shared by group
+ * store_scan   filling the index from what lies on the disk
+ * store_open   the directory: whose it is, its lock, its layout
+ * store        the verbs of store.h
+ *
+ * Claims:  who changes a chunk's file (put, delete, change of kind, evict,
+ *          quarantine) claims its entry first; others who want to change it
+ *          wait.  A thread holds one claim at a time and neither waits for
+ *          another nor calls an event meanwhile.  Readers claim nothing:
+ *          they open by name and, should the name have changed, once more
+ *          under a claim.
+ * Locks:   store.lock only.
+ */
+#ifndef PSPFS_STORE_IMPL_H
+#define PSPFS_STORE_IMPL_H
+
+/* An allocation that fails inside uthash leaves hh.tbl NULL, see index_new */
+#define HASH_NONFATAL_OOM 1
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <uthash.h>
+
+#include "store.h"
+
+#define STORE_DIRS 256		/* sub-directories of chunks/ */
+#define STORE_NAME_MAX 32	/* "ab/0123456789abcdef.cached" and NUL */
+
+/* What the index knows of a chunk, at a moment. */
+struct copy {
+	uint64_t id;
+	uint32_t len;
+	uint32_t stamp;		/* tells this copy from a later one */
+	enum copy_kind kind;
+	int durable;
+};
+
+/* 88 bytes: a million of them stay below 100 MB. */
+struct entry {
+	uint64_t id;
+	uint32_t len : 25;
+	uint32_t kind : 2;
+	uint32_t durable : 1;
+	uint32_t busy : 1;	/* claimed */
+	uint32_t ready : 1;	/* 0: its first put is going on, unseen */
+	uint32_t stamp;
+	TAILQ_ENTRY(entry) lru;	/* of cached copies, oldest first */
+	UT_hash_handle hh;
+};
+
+/* Turns at syncing a directory; one sync serves all who asked before it. */
+struct dir_sync {
+	uint64_t asked, synced;
+	int busy;
+	int err;		/* sticky: never trusted again */
+	int rooted;		/* its own entry in chunks/ is durable */
+};
+
+struct store {
+	/* fixed after store_open() */
+	struct store_events ev;
+	uint64_t capacity;
+	uint64_t peer;
+	int dir_fd, lock_fd, chunks_fd, quarantine_fd, tmp_fd;
+
+	_Atomic uint64_t swarm;
+	_Atomic uint64_t serial;	/* of names in tmp/ */
+
+	pthread_mutex_t lock;
+	pthread_cond_t idle;	/* a claim or a sync ended */
+	/* guarded by lock */
+	struct entry *index;
+	TAILQ_HEAD(, entry) lru;
+	uint64_t used, cached_bytes, chunks, quarantined;
+	uint32_t stamp;
+	unsigned evicting;
+	struct dir_sync dirs[STORE_DIRS + 1];	/* the last: chunks/ itself */
+};
+
+static inline uint64_t store_size(uint32_t len)
+{
+	return (uint64_t)len + STORE_TRAILER;
+}
+
+/* Ids are given out in order: neighbours share a directory and its sync. */
+static inline unsigned store_dir_of(uint64_t id)
+{
+	return id >> 8 & (STORE_DIRS - 1);
+}
+
+static inline void store_tell_gone(struct store *s, uint64_t id)
+{
+	if (s->ev.gone)
+		s->ev.gone(s->ev.arg, id);
+}
+
+/* --- store_index.c: each takes the lock itself --- */
+void index_init(struct store *s);
+void index_fini(struct store *s);
+/* A chunk found by the scan: 0, -EEXIST or -ENOMEM. */
+int index_load(struct store *s, const struct copy *c);
+/* Look, and count it as a use: 0 or -ENOENT. */
+int index_use(struct store *s, uint64_t id, struct copy *c);
+/* Claim what is there, after waiting for who has it: 0 or -ENOENT. */
+int index_claim(struct store *s, uint64_t id, struct copy *c);
+/* Claim a new entry and its room: 0, -EEXIST, -ENOSPC (evict first) or
+ * -ENOMEM. */
+int index_new(struct store *s, uint64_t id, uint32_t len);
+/* Claim the cached copy that was used least recently, waiting for evictions
+ * under way if there is no other: 0, -EAGAIN (one of those ended) or
+ * -ENOSPC. */
+int index_victim(struct store *s, struct copy *c);
+void index_victim_done(struct store *s);
+/* End a claim: it stays as it was, as @kind, or goes. */
+void index_release(struct store *s, uint64_t id);
+void index_ready(struct store *s, uint64_t id, enum copy_kind kind,
+		 int durable);
+void index_forget(struct store *s, uint64_t id);
+/* Into quarantine: its bytes stay counted. */
+void index_banish(struct store *s, uint64_t id);
+void index_add_quarantined(struct store *s, uint64_t bytes);
+void index_set_durable(struct store *s, const struct copy *c);
+
+/* --- store_io.c --- */
+void io_name(char out[STORE_NAME_MAX], uint64_t id, enum copy_kind kind);
+/* Returns a descriptor or -errno. */
+int io_open(struct store *s, const struct copy *c);
+/* Payload into @data (NULL: skip it) and the trailer, checked: 0, -errno. */
+int io_read(struct store *s, int fd, const struct copy *c, void *data,
+	    struct chunk_meta *m);
+/* Write to tmp/, sync if asked, publish under its name; cleans up. */
+int io_put(struct store *s, const struct chunk_meta *m, const void *data,
+	   enum copy_kind kind, int sync);
+int io_unlink(struct store *s, const struct copy *c);
+int io_set_kind(struct store *s, const struct copy *c, enum copy_kind kind);
+/* Move @path (in chunks/) to quarantine/ under @name and a random suffix. */
+int io_quarantine(struct store *s, const char *path, const char *name);
+
+/* --- store_sync.c --- */
+int sync_dir(struct store *s, unsigned dir);
+
+/* --- store_scan.c --- */
+int store_scan(struct store *s);
+
+/* --- store.c --- */
+/* Open a copy for reading, and count it as a use: descriptor or -errno. */
+int store_open_copy(struct store *s, uint64_t id, struct copy *c);
+/* The copy that is claimed went wrong: delete it, end the claim, tell. */
+int store_drop_claimed(struct store *s, const struct copy *c);
+
+#endif

@@ -1,0 +1,148 @@
+/*
+ * buf -- see buf.h.
+ *
+ * The bookkeeping and the data are one allocation.  Large blocks are rounded
+ * up to a size class (four to a power of two: at most a quarter is wasted,
+ * in pages that nobody touches) and go on the class's free list, since the
+ * kernel's zeroing of fresh pages costs more than receiving a chunk into
+ * them.
+ */
+#include "buf.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#endif
+
+enum {
+	ALIGN = 64,
+	SMALLEST_LOG = 16,	/* blocks below 64 KiB are malloc's business */
+	LARGEST_LOG = 25,	/* nor is one pooled that fills the whole pool */
+	STEPS = 4,		/* classes to a power of two */
+	N_CLASSES = (LARGEST_LOG - SMALLEST_LOG) * STEPS + 1,
+	NOT_POOLED = -1,
+};
+
+struct block {
+	struct buf buf;
+	int class;		/* fixed after buf_new; or NOT_POOLED */
+	SLIST_ENTRY(block) link;	/* guarded by pool.lock */
+	_Alignas(ALIGN) uint8_t data[];
+};
+
+static struct {
+	pthread_mutex_t lock;
+	SLIST_HEAD(, block) free[N_CLASSES];
+	size_t bytes;		/* in all free lists */
+} pool = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* The least class of at least @cap bytes; *cap becomes the class's size. */
+static int class_of(size_t *cap)
+{
+	int log, class;
+	size_t step;
+
+	if (*cap < (size_t)1 << SMALLEST_LOG || *cap > (size_t)1 << LARGEST_LOG)
+		return NOT_POOLED;
+	log = 63 - __builtin_clzll(*cap);
+	step = ((size_t)1 << log) / STEPS;
+	class = (int)((*cap - ((size_t)1 << log) + step - 1) / step);
+	*cap = ((size_t)1 << log) + (size_t)class * step;
+	return (log - SMALLEST_LOG) * STEPS + class;
+}
+
+static struct block *pool_get(int class)
+{
+	struct block *b;
+
+	pthread_mutex_lock(&pool.lock);
+	b = SLIST_FIRST(&pool.free[class]);
+	if (b) {
+		SLIST_REMOVE_HEAD(&pool.free[class], link);
+		pool.bytes -= b->buf.cap;
+	}
+	pthread_mutex_unlock(&pool.lock);
+	if (b)
+		ASAN_UNPOISON_MEMORY_REGION(b->data, b->buf.cap);
+	return b;
+}
+
+/* 0 when the pool is full. */
+static int pool_put(struct block *b)
+{
+	int kept = 0;
+
+	ASAN_POISON_MEMORY_REGION(b->data, b->buf.cap);
+	pthread_mutex_lock(&pool.lock);
+	if (b->buf.cap <= BUF_POOL_MAX - pool.bytes) {
+		pool.bytes += b->buf.cap;
+		SLIST_INSERT_HEAD(&pool.free[b->class], b, link);
+		kept = 1;
+	}
+	pthread_mutex_unlock(&pool.lock);
+	if (!kept)
+		ASAN_UNPOISON_MEMORY_REGION(b->data, b->buf.cap);
+	return kept;
+}
+
+struct buf *buf_new(size_t cap)
+{
+	int class = class_of(&cap);
+	struct block *b = class == NOT_POOLED ? NULL : pool_get(class);
+
+	if (!b) {
+		if (cap > SIZE_MAX - sizeof(*b) - ALIGN)
+			return NULL;
+		if (posix_memalign((void **)&b, ALIGN, sizeof(*b) + cap))
+			return NULL;
+		b->class = class;
+		b->buf.cap = cap;
+	}
+	b->buf.data = b->data;
+	b->buf.len = 0;
+	b->buf.refs = 1;
+	return &b->buf;
+}
+
+struct buf *buf_dup(const void *p, size_t n)
+{
+	struct buf *b = buf_new(n);
+
+	if (!b)
+		return NULL;
+	if (n)
+		memcpy(b->data, p, n);
+	b->len = n;
+	return b;
+}
+
+struct buf *buf_ref(struct buf *b)
+{
+	int was = __atomic_fetch_add(&b->refs, 1, __ATOMIC_RELAXED);
+
+	assert(was > 0);
+	return b;
+}
+
+void buf_unref(struct buf *b)
+{
+	struct block *block = (struct block *)b;
+	int was;
+
+	if (!b)
+		return;
+	was = __atomic_fetch_sub(&b->refs, 1, __ATOMIC_ACQ_REL);
+	assert(was > 0);
+	if (was > 1)
+		return;
+	if (block->class == NOT_POOLED || !pool_put(block))
+		free(block);
+}

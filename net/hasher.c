@@ -1,0 +1,157 @@
+/* hasher -- see hasher.h. */
+#include "hasher.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "counters.h"
+#include "text.h"
+
+struct hasher {
+	pthread_t thread;	/* fixed after start */
+	pthread_mutex_t lock;
+	pthread_cond_t wake;	/* on CLOCK_MONOTONIC */
+	/* guarded by lock */
+	STAILQ_HEAD(, hash_job) queue;
+	size_t queued;
+	size_t urgent;		/* of those queued */
+	int ending;
+};
+
+/* Microseconds until what is queued is to be run; called with the lock. */
+static uint64_t time_left(const struct hasher *h)
+{
+	const struct hash_job *oldest = STAILQ_FIRST(&h->queue);
+	uint64_t age;
+
+	if (h->queued >= MD5_BATCH || h->urgent || h->ending)
+		return 0;
+	age = now_us() - oldest->queued_us;
+	return age < HASHER_WAIT_US ? HASHER_WAIT_US - age : 0;
+}
+
+static void wait_us(struct hasher *h, uint64_t us)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_nsec += (long)us * 1000;
+	t.tv_sec += t.tv_nsec / 1000000000;
+	t.tv_nsec %= 1000000000;
+	pthread_cond_timedwait(&h->wake, &h->lock, &t);
+}
+
+/* Takes up to a batch off the queue; 0 when all is done and it shall end. */
+static size_t next_batch(struct hasher *h, struct hash_job *out[MD5_BATCH])
+{
+	uint64_t left;
+	size_t n = 0;
+
+	pthread_mutex_lock(&h->lock);
+	for (;;) {
+		if (!STAILQ_EMPTY(&h->queue)) {
+			left = time_left(h);
+			if (!left)
+				break;
+			wait_us(h, left);
+		} else if (h->ending) {
+			break;
+		} else {
+			pthread_cond_wait(&h->wake, &h->lock);
+		}
+	}
+	while (n < MD5_BATCH && !STAILQ_EMPTY(&h->queue)) {
+		out[n] = STAILQ_FIRST(&h->queue);
+		STAILQ_REMOVE_HEAD(&h->queue, next);
+		h->urgent -= !!out[n]->urgent;
+		n++;
+	}
+	h->queued -= n;
+	pthread_mutex_unlock(&h->lock);
+	return n;
+}
+
+static void run_batch(struct hash_job *jobs[], size_t n)
+{
+	struct md5_job batch[MD5_BATCH];
+	uint64_t bytes = 0, began = now_us();
+
+	for (size_t i = 0; i < n; i++) {
+		batch[i] = jobs[i]->job;
+		bytes += batch[i].len;
+	}
+	md5_many(batch, n);
+	counter_add(CNT_MD5_BYTES, bytes);
+	counter_add(CNT_MD5_US, now_us() - began);
+	for (size_t i = 0; i < n; i++) {
+		memcpy(jobs[i]->job.md5, batch[i].md5, sizeof(batch[i].md5));
+		jobs[i]->done(jobs[i]);
+	}
+}
+
+static void *hasher_thread(void *arg)
+{
+	struct hash_job *jobs[MD5_BATCH];
+	struct hasher *h = arg;
+	size_t n;
+
+	pthread_setname_np(pthread_self(), "hasher");
+	while ((n = next_batch(h, jobs)))
+		run_batch(jobs, n);
+	return NULL;
+}
+
+int hasher_new(struct hasher **out)
+{
+	struct hasher *h = calloc(1, sizeof(*h));
+	pthread_condattr_t attr;
+	int err;
+
+	if (!h)
+		return -ENOMEM;
+	pthread_mutex_init(&h->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&h->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	STAILQ_INIT(&h->queue);
+	err = pthread_create(&h->thread, NULL, hasher_thread, h);
+	if (err) {
+		pthread_cond_destroy(&h->wake);
+		pthread_mutex_destroy(&h->lock);
+		free(h);
+		return -err;
+	}
+	*out = h;
+	return 0;
+}
+
+void hasher_submit(struct hasher *h, struct hash_job *j)
+{
+	j->queued_us = now_us();
+	pthread_mutex_lock(&h->lock);
+	STAILQ_INSERT_TAIL(&h->queue, j, next);
+	h->queued++;
+	h->urgent += !!j->urgent;
+	/* The thread needs waking for the first and for what ends a wait. */
+	if (h->queued == 1 || h->queued == MD5_BATCH || j->urgent)
+		pthread_cond_signal(&h->wake);
+	pthread_mutex_unlock(&h->lock);
+}
+
+void hasher_free(struct hasher *h)
+{
+	if (!h)
+		return;
+	pthread_mutex_lock(&h->lock);
+	h->ending = 1;
+	pthread_cond_signal(&h->wake);
+	pthread_mutex_unlock(&h->lock);
+	pthread_join(h->thread, NULL);
+	pthread_cond_destroy(&h->wake);
+	pthread_mutex_destroy(&h->lock);
+	free(h);
+}

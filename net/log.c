@@ -1,0 +1,220 @@
+/*
+ * log -- see log.h.
+ *
+ * A line is one write(2), so that lines of several processes in one file do
+ * not mix.  Bytes of others (a peer's error text) may be in it: whatever
+ * could move a terminal's cursor is written as '?'.
+ *
+ * Bursts are counted in a small table, by a hash of place and text.  What was
+ * held back is told by the first line logged after its second has passed, or
+ * when another message needs its place in the table.
+ */
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LINE_LEN = 2048, TEXT_LEN = 1536, SITES = 64, SITE_TEXT = 80 };
+
+/* A message that was seen lately. */
+struct site {
+	uint64_t hash;
+	time_t second;
+	unsigned seen;		/* in that second */
+	enum log_level level;
+	char text[SITE_TEXT];
+};
+
+/* Guarded by lock. */
+static struct {
+	pthread_mutex_t lock;
+	const char *program;
+	int fd;
+	int dated;		/* after log_open */
+	char *path;
+	time_t swept;
+	struct site sites[SITES];
+} g = {
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.program = "pspfs",
+	.fd = STDERR_FILENO,
+};
+
+static enum log_level most = LOG_INFO;	/* atomic */
+
+void log_init(const char *program, enum log_level level)
+{
+	pthread_mutex_lock(&g.lock);
+	g.program = program;
+	pthread_mutex_unlock(&g.lock);
+	__atomic_store_n(&most, level, __ATOMIC_RELAXED);
+}
+
+/* Write to @fd from now on; called with the lock. */
+static void use_fd(int fd)
+{
+	if (g.fd != STDERR_FILENO)
+		close(g.fd);
+	g.fd = fd;
+}
+
+static int open_file(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int log_open(const char *path)
+{
+	char *copy = NULL;
+	int fd = STDERR_FILENO;
+
+	if (path) {
+		copy = strdup(path);
+		if (!copy)
+			return -ENOMEM;
+		fd = open_file(path);
+		if (fd < 0) {
+			free(copy);
+			return fd;
+		}
+	}
+	pthread_mutex_lock(&g.lock);
+	use_fd(fd);
+	free(g.path);
+	g.path = copy;
+	g.dated = 1;
+	pthread_mutex_unlock(&g.lock);
+	return 0;
+}
+
+int log_reopen(void)
+{
+	int fd = 0;
+
+	pthread_mutex_lock(&g.lock);
+	if (g.path) {
+		fd = open_file(g.path);
+		if (fd >= 0)
+			use_fd(fd);
+	}
+	pthread_mutex_unlock(&g.lock);
+	return fd < 0 ? fd : 0;
+}
+
+/* "2026-01-31 12:00:00.123 ", or nothing before log_open(). */
+static void date_text(const struct timespec *now, char *out, size_t n)
+{
+	struct tm tm;
+	size_t len;
+
+	*out = 0;
+	if (!g.dated)
+		return;
+	localtime_r(&now->tv_sec, &tm);
+	len = strftime(out, n, "%F %T", &tm);
+	snprintf(out + len, n - len, ".%03ld ", now->tv_nsec / 1000000);
+}
+
+static void put_line(const struct timespec *now, enum log_level level,
+		     const char *text)
+{
+	static const char *const names[] = { "error", "warning", "info",
+					     "debug" };
+	char line[LINE_LEN], date[40];
+	size_t off = 0;
+	ssize_t n;
+	int len;
+
+	date_text(now, date, sizeof(date));
+	len = snprintf(line, sizeof(line), "%s%.64s: %s%s%s\n", date,
+		       g.program, g.dated ? names[level] : "",
+		       g.dated ? ": " : "", text);
+	while (off < (size_t)len) {
+		n = write(g.fd, line + off, (size_t)len - off);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return;	/* there is nowhere to complain */
+		off += (size_t)n;
+	}
+}
+
+/* Tell how often a message was held back, and forget it. */
+static void site_end(const struct timespec *now, struct site *s)
+{
+	char text[SITE_TEXT + 64];
+
+	if (s->seen > LOG_BURST) {
+		snprintf(text, sizeof(text), "%u more like \"%s\"",
+			 s->seen - LOG_BURST, s->text);
+		put_line(now, s->level, text);
+	}
+	s->seen = 0;
+}
+
+/* FNV-1a */
+static uint64_t hash_text(const char *file, int line, const char *text)
+{
+	uint64_t h = 0xcbf29ce484222325u ^ (uintptr_t)file ^ (unsigned)line;
+
+	for (; *text; text++)
+		h = (h ^ (unsigned char)*text) * 0x100000001b3u;
+	return h;
+}
+
+/* Whether to write this message now; called with the lock. */
+static int admit(const struct timespec *now, enum log_level level,
+		 uint64_t hash, const char *text)
+{
+	struct site *s = &g.sites[hash % SITES];
+
+	if (g.swept != now->tv_sec) {
+		g.swept = now->tv_sec;
+		for (int i = 0; i < SITES; i++)
+			if (g.sites[i].second != now->tv_sec)
+				site_end(now, &g.sites[i]);
+	}
+	if (s->hash != hash || !s->seen) {
+		site_end(now, s);
+		s->hash = hash;
+		s->second = now->tv_sec;
+		s->level = level;
+		snprintf(s->text, sizeof(s->text), "%.*s", SITE_TEXT - 1,
+			 text);
+	}
+	return ++s->seen <= LOG_BURST;
+}
+
+void log_at(enum log_level level, const char *file, int line, const char *fmt,
+	    ...)
+{
+	int saved = errno;	/* callers go on to return it; %m uses it */
+	struct timespec now;
+	char text[TEXT_LEN];
+	va_list ap;
+
+	if (level > __atomic_load_n(&most, __ATOMIC_RELAXED))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = '?';
+	clock_gettime(CLOCK_REALTIME, &now);
+	pthread_mutex_lock(&g.lock);
+	if (admit(&now, level, hash_text(file, line, text), text))
+		put_line(&now, level, text);
+	pthread_mutex_unlock(&g.lock);
+	errno = saved;
+}

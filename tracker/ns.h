@@ -1,0 +1,137 @@
+/*
+ * ns -- the namespace: inodes, dentries, xattrs, slots, chunks.
+ *
+ * Every function is one operation inside the batch that the caller has open
+ * (db_begin); on an error it has changed nothing.  Nothing here knows a
+ * clock, a socket, a session or a peer's state: times come in struct ns_now.
+ *
+ * Threads: the metadata thread.
+ * Errors:  0 or -errno as the system call of that name gives.
+ * Memory:  out-parameters that point to bytes or lists live in the caller's
+ *          arena.
+ */
+#ifndef PSPFS_NS_H
+#define PSPFS_NS_H
+
+#include "codec.h"
+#include "db.h"
+#include "msg.h"
+
+#define NS_ROOT 1
+#define NS_LINK_MAX 65000	/* hard links of an inode */
+#define NS_XATTR_TOTAL 65536	/* bytes of names and values of an inode */
+#define NS_TOUCHED_MAX 8
+#define NS_STACK_MAX 16384	/* slices of a slot */
+#define NS_DEEP 8		/* slices of a slot that is worth compacting */
+
+struct ns_now {
+	int64_t s;
+	uint32_t ns;
+};
+
+/* Inodes whose attributes, entries or map an operation changed: other
+ * sessions' leases on them are to be revoked before it is answered. */
+struct ns_touched {
+	uint64_t ino[NS_TOUCHED_MAX];
+	unsigned n;
+};
+
+struct ns_config {
+	uint32_t slot_size;	/* of new files */
+};
+
+struct ns;
+
+/* Makes the root (mode 1777, so that every user of the swarm may write) in a
+ * new database.  Opens and commits a batch of its own. */
+int ns_open(struct ns **out, struct db *db, const struct ns_config *cfg,
+	    struct ns_now now);
+void ns_close(struct ns *ns);
+
+/* Reading. */
+int ns_getattr(struct ns *ns, uint64_t ino, struct m_attr *out);
+int ns_lookup(struct ns *ns, uint64_t parent, struct str name,
+	      struct m_attr *out);
+int ns_readdir(struct ns *ns, struct arena *a, uint64_t ino, uint64_t after,
+	       uint32_t most, struct m_readdir_r *out);
+int ns_readlink(struct ns *ns, struct arena *a, uint64_t ino,
+		struct str *out);
+int ns_getxattr(struct ns *ns, struct arena *a, uint64_t ino, struct str name,
+		struct str *out);
+int ns_listxattr(struct ns *ns, struct arena *a, uint64_t ino,
+		 struct m_listxattr_r *out);
+/* The slots in the range that have slices, and each chunk they name, once
+ * (without holders: the caller knows them).  -E2BIG: the answer would not
+ * fit a frame, ask for fewer slots (one always fits). */
+int ns_getmap(struct ns *ns, struct arena *a, uint64_t ino, uint64_t first,
+	      uint32_t count, struct m_getmap_r *out);
+/* A chunk's particulars (holders empty); -ENOENT. */
+int ns_chunk(struct ns *ns, uint64_t id, struct m_chunk *out);
+struct ns_count {
+	uint64_t files;		/* inodes of every type, orphans too */
+	uint64_t chunks;	/* that a slot names */
+	uint64_t bytes;		/* that files map (the sum of attr.stored) */
+	uint64_t garbage;	/* chunks that wait for deletion */
+};
+void ns_count(struct ns *ns, struct ns_count *out);	/* kept up to date */
+
+/* Changing.  @t is appended to. */
+int ns_mknod(struct ns *ns, const struct m_mknod *m, struct ns_now now,
+	     struct m_mknod_r *out, struct ns_touched *t);
+int ns_setattr(struct ns *ns, const struct m_setattr *m, struct ns_now now,
+	       struct m_attr *out, struct ns_touched *t);
+int ns_link(struct ns *ns, const struct m_link *m, struct ns_now now,
+	    struct m_link_r *out, struct ns_touched *t);
+/* An inode that loses its last name becomes an orphan (in the database too)
+ * and keeps its content until ns_reap(). */
+int ns_unlink(struct ns *ns, const struct m_unlink *m, struct ns_now now,
+	      struct m_unlink_r *out, struct ns_touched *t);
+int ns_rename(struct ns *ns, const struct m_rename *m, struct ns_now now,
+	      struct m_rename_r *out, struct ns_touched *t);
+int ns_setxattr(struct ns *ns, const struct m_setxattr *m, struct ns_now now,
+		struct m_attr *out, struct ns_touched *t);
+int ns_removexattr(struct ns *ns, const struct m_removexattr *m,
+		   struct ns_now now, struct m_attr *out,
+		   struct ns_touched *t);
+/* @out->placed and ->deep are in @a.  A chunk may be named that has been
+ * reserved, and that is known already or stored by at least one peer;
+ * -EINVAL otherwise, and when length or MD5 differ from what is known.
+ * -EBUSY: a slot's stack is full (NS_STACK_MAX), compact it first. */
+int ns_commit(struct ns *ns, struct arena *a, const struct m_commit *m,
+	      struct ns_now now, struct m_commit_r *out,
+	      struct ns_touched *t);
+int ns_compact(struct ns *ns, const struct m_compact *m, struct ns_now now,
+	       struct m_compact_r *out, struct ns_touched *t);
+
+/* Delete an orphan for good (its chunks lose a reference); 0 also when it is
+ * no orphan or gone.  1: a part of a large file went, call again. */
+int ns_reap(struct ns *ns, uint64_t ino, struct ns_now now);
+/* Orphans with ino > @after, up to @max; returns how many. */
+int ns_orphans(struct ns *ns, uint64_t after, uint64_t *out, int max);
+
+/* Chunks: who is assigned to keep it, durably (numbers of peers). */
+int ns_assigned(struct ns *ns, struct arena *a, uint64_t chunk,
+		uint32_t **peers, uint32_t *n);
+int ns_assign(struct ns *ns, uint64_t chunk, const uint32_t *peers,
+	      uint32_t n);
+/* Walk all chunks with id > @after in order, up to @max (for repair, for
+ * counting what is under-replicated); garbage is left out. */
+int ns_chunks(struct ns *ns, struct arena *a, uint64_t after, uint32_t max,
+	      struct m_chunk **out, uint32_t *n);
+
+/* Garbage, two phases.  A chunk without references waits in the garbage
+ * table from @now on; ns_garbage_due lists those that wait since before
+ * @before; ns_garbage_drop removes their rows (then commit with sync, only
+ * then tell the peers), or gives -EBUSY if one is named again. */
+int ns_garbage_due(struct ns *ns, struct ns_now before, uint64_t *out,
+		   int max);
+int ns_garbage_drop(struct ns *ns, const uint64_t *chunks, int n);
+
+/* Ids: reserve the next @n, durably with the batch (commit it with sync
+ * before any is used).  *@first gets the first. */
+int ns_reserve_ids(struct ns *ns, uint64_t n, uint64_t *first);
+/* Small named values: "swarm", "epoch", ... */
+int ns_meta_get(struct ns *ns, const char *key, uint64_t *out);	/* -ENOENT */
+int ns_meta_set(struct ns *ns, const char *key, uint64_t v);
+
+#endif
