@@ -17,11 +17,11 @@ ALL_CFLAGS = -std=gnu11 -pthread $(WARN) $(CPPFLAGS) $(CFLAGS) -MMD -MP
 
 # Every source file, by folder, in dependency order.
 NET     := log text codec msg status counters buf md5 md5_avx2 md5_avx512 \
-	   hasher pool key loop tls rpc dgram
+	   hasher pool key loop tls rpc dgram daemon
 FS      :=
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
-CLI     := pspfs_main cli_status cli_info
+CLI     := pspfs_main cli cli_status cli_info
 TRACKER :=
 TRACKER_MAIN :=
 

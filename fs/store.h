@@ -3,12 +3,15 @@
  *
  * DIR/swarm                 text: the swarm's id and this store's peer id
  * DIR/lock                  held (flock) while a process has the store open
- * DIR/chunks/ab/cdef….chunk payload, then a trailer of STORE_TRAILER bytes
+ * DIR/chunks/ab/ID.chunk    payload, then a trailer of STORE_TRAILER bytes
+ * DIR/chunks/ab/ID.cached   the same, a cached copy
  * DIR/quarantine/           chunks that failed a check or that nobody knows
  * DIR/tmp/                  being written; emptied by store_open()
  *
- * A chunk's file name is made from its id alone (16 hex digits, the first
- * two are the directory).  Trailer (big-endian): magic "pspfsCHK", version
+ * A chunk's file name is made from its id alone, in 16 hex digits; its
+ * directory is the lowest byte but one, …ab.. (ids count up: neighbours share
+ * a directory and its sync).  The name says the kind, which may change; the
+ * trailer has the first.  Trailer (big-endian): magic "pspfsCHK", version
  * u32, kind u32, swarm u64, chunk u64, ino u64, slot u64, pos u32, len u32,
  * MD5 16 bytes of the payload, crc32 of the trailer so far u32; padded with
  * zeros to STORE_TRAILER.  A copy of the layout is in net/PROTOCOL.md.
@@ -16,11 +19,13 @@
  * Invariant: a chunk is visible only once complete (written to tmp/, fsynced
  *            when asked, renamed).  After store_put(sync=1) returned, it
  *            survives power loss (file and directories synced).
- * Index:     store_open() scans the trailers' names (not the contents) into a
- *            hash table in memory: id -> length, kind, last use.
+ * Index:     store_open() scans names and sizes (not the contents) into a
+ *            hash table in memory: id -> length, kind, last use.  What cannot
+ *            be a chunk goes to quarantine, with a line in the log.
  * Capacity:  used bytes are payload + trailer; cached copies are evicted least
  *            recently used to make room for anything; replicas never are.
- *            A put that does not fit gives -ENOSPC.
+ *            A put that does not fit gives -ENOSPC.  Quarantine counts as
+ *            used.
  * Threads:   any; store.lock is never held across I/O.
  * Errors:    0 or -errno; -ENOENT absent, -EBADMSG corrupt (wrong trailer,
  *            length or MD5), -EEXIST never (a put of a chunk that is there
@@ -48,13 +53,14 @@ struct chunk_meta {		/* what the trailer says */
 struct store;
 
 struct store_events {		/* called without any lock held, any thread */
-	/* a cached copy was evicted, or a copy quarantined */
+	/* a copy is gone other than by store_delete(): evicted, put in
+	 * quarantine, lost (a failed sync, removed by hand) */
 	void (*gone)(void *arg, uint64_t chunk);
 	void *arg;
 };
 
-/* Create DIR if need be, take its lock, scan it.  @capacity 0: the free
- * space of its disk less a tenth.  Errors: -EBUSY another process has it
+/* Create DIR if need be, take its lock, scan it.  @capacity 0: what it uses
+ * and the free space of its disk, less a tenth.  Errors: -EBUSY another process has it
  * open; -EINVAL it is not a store (@why says what it is); -errno.
  * @why (of @why_len bytes) gets a sentence with cause and mend. */
 int store_open(struct store **out, const char *dir, uint64_t capacity,
@@ -63,7 +69,8 @@ void store_close(struct store *s);
 
 uint64_t store_peer_id(const struct store *s);	/* random, made once */
 uint64_t store_swarm(const struct store *s);	/* 0: of no swarm yet */
-/* Bind a new store to @swarm (durably); -EXDEV if it is of another. */
+/* Bind a new store to @swarm (durably); -EXDEV if it is of another.  One
+ * caller at a time. */
 int store_bind(struct store *s, uint64_t swarm);
 
 /* Store @len bytes as @m says; the caller vouches for m->md5 (it has just
@@ -78,6 +85,7 @@ int store_get(struct store *s, uint64_t chunk, struct chunk_meta *m,
 /* Make earlier puts durable; skips those that are already or are absent. */
 int store_sync(struct store *s, const uint64_t *chunks, size_t n);
 int store_has(struct store *s, uint64_t chunk);	/* 0, COPY_REPLICA, COPY_CACHED */
+/* Not durable by itself: store_sync() it where that matters. */
 int store_set_kind(struct store *s, uint64_t chunk, enum copy_kind kind);
 int store_delete(struct store *s, uint64_t chunk);
 /* Move it to quarantine/ (a bad or unknown copy) and log why. */
@@ -88,9 +96,10 @@ struct store_stat {
 };
 void store_stat(struct store *s, struct store_stat *st);
 
-/* All chunks in no order: fills @out (of @max) from position *@cursor (start
- * with 0), returns how many, 0 at the end.  Changes meanwhile may be missed
- * or told twice; the caller also hears them through puts and events. */
+/* All chunks in no order: fills @out (of @max, some hundred at best) from
+ * position *@cursor (start with 0), returns how many, 0 at the end.  Changes
+ * meanwhile may be missed or told twice; the caller also hears them through
+ * puts and events. */
 size_t store_list(struct store *s, uint64_t *cursor, struct m_held *out,
 		  size_t max);
 

@@ -110,8 +110,8 @@ int index_load(struct store *s, const struct copy *c);
 int index_use(struct store *s, uint64_t id, struct copy *c);
 /* Claim what is there, after waiting for who has it: 0 or -ENOENT. */
 int index_claim(struct store *s, uint64_t id, struct copy *c);
-/* Claim a new entry and its room: 0, -EEXIST, -ENOSPC (evict first) or
- * -ENOMEM. */
+/* Claim a new entry and its room: 0, -EEXIST, -EAGAIN (evict first), -ENOSPC
+ * (not even that would do) or -ENOMEM. */
 int index_new(struct store *s, uint64_t id, uint32_t len);
 /* Claim the cached copy that was used least recently, waiting for evictions
  * under way if there is no other: 0, -EAGAIN (one of those ended) or

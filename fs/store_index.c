@@ -169,15 +169,18 @@ int index_claim(struct store *s, uint64_t id, struct copy *c)
 
 int index_new(struct store *s, uint64_t id, uint32_t len)
 {
+	uint64_t size = store_size(len), kept;
 	struct entry *e;
 	int err = 0;
 
 	pthread_mutex_lock(&s->lock);
+	kept = s->used - s->cached_bytes;
 	if (find(s, id))
 		err = -EEXIST;
-	else if (s->used > s->capacity ||
-		 store_size(len) > s->capacity - s->used)
+	else if (kept > s->capacity || size > s->capacity - kept)
 		err = -ENOSPC;
+	else if (s->used > s->capacity || size > s->capacity - s->used)
+		err = -EAGAIN;
 	else if (!(e = add(s, id, len)))
 		err = -ENOMEM;
 	else
@@ -231,6 +234,8 @@ void index_ready(struct store *s, uint64_t id, enum copy_kind kind,
 
 	pthread_mutex_lock(&s->lock);
 	e = claimed(s, id);
+	if (e->kind != kind)
+		e->durable = 0;		/* it has a new name */
 	hide(s, e);
 	show(s, e, kind);
 	if (durable)

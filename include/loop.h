@@ -18,7 +18,8 @@ struct event_base;
 
 int loop_new(struct loop **out, const char *name);	/* any thread */
 /* Ends the thread after what is posted so far (and what those post in turn)
- * has run.  Not from inside; what lives on the loop must be closed before. */
+ * has run.  Not from inside; what lives on the loop must be closed before,
+ * and no thread may still be posting. */
 void loop_free(struct loop *l);
 
 struct loop_work {

@@ -1,0 +1,201 @@
+#include "cli.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "status.h"
+#include "trouble.h"
+
+/* One call that the main thread waits for. */
+struct waiter {
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	int done, err;
+	struct buf *body;
+};
+
+static void waiter_done(void *arg, int err, const struct rpc_answer *a)
+{
+	struct waiter *w = arg;
+
+	pthread_mutex_lock(&w->lock);
+	w->err = err;
+	if (a && a->body)
+		w->body = buf_ref(a->body);
+	w->done = 1;
+	pthread_cond_signal(&w->wake);
+	pthread_mutex_unlock(&w->lock);
+}
+
+static void error_words(const struct buf *body, char *why, size_t why_len)
+{
+	struct m_error e;
+	struct arena a = ARENA_INIT;
+
+	if (body && !m_error_decode(&e, &a, body->data, body->len))
+		snprintf(why, why_len, "%.*s", (int)e.text.len, e.text.p);
+	arena_fini(&a);
+}
+
+int cli_call(struct cli *c, uint16_t type, struct wr *body, struct buf **out,
+	     char *why, size_t why_len)
+{
+	struct waiter w = { .lock = PTHREAD_MUTEX_INITIALIZER,
+			    .wake = PTHREAD_COND_INITIALIZER };
+
+	if (why_len)
+		why[0] = 0;
+	if (body->err) {
+		int err = body->err;
+
+		wr_fini(body);
+		return err;
+	}
+	rpc_call(c->rpc, type, 0, body, NULL, CLI_TIMEOUT_MS, waiter_done, &w);
+	pthread_mutex_lock(&w.lock);
+	while (!w.done)		/* rpc_call's own deadline bounds this */
+		pthread_cond_wait(&w.wake, &w.lock);
+	pthread_mutex_unlock(&w.lock);
+
+	if (w.err && w.body)
+		error_words(w.body, why, why_len);
+	if (w.err) {
+		buf_unref(w.body);
+		return w.err;
+	}
+	*out = w.body;
+	return 0;
+}
+
+int cli_say(int code, const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("pspfs: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	return code;
+}
+
+static int say_unreachable(int err, const struct addr *to, const char *key)
+{
+	char at[ADDR_TEXT_MAX], why[512];
+
+	trouble_tracker(err, addr_text(to, at), key, why, sizeof(why));
+	return cli_say(CLI_FAILED, "%s", why);
+}
+
+static int say_hello(struct cli *c, const struct addr *to)
+{
+	struct m_hello h = { .protocol = MSG_PROTOCOL, .role = ROLE_CLIENT };
+	struct arena a = ARENA_INIT;
+	struct wr w = WR_INIT;
+	struct buf *body = NULL;
+	char why[MSG_TEXT_MAX + 1];
+	int err;
+
+	m_hello_encode(&w, &h);
+	err = cli_call(c, M_hello, &w, &body, why, sizeof(why));
+	if (err && why[0])
+		return cli_say(CLI_FAILED, "the tracker refused: %s", why);
+	if (err)
+		return say_unreachable(err, to, c->key_file);
+	err = m_hello_r_decode(&c->hello, &a, body->data, body->len);
+	arena_fini(&a);
+	buf_unref(body);
+	if (err)
+		return cli_say(CLI_FAILED, "the tracker's answer makes no "
+			       "sense: is it of another version?");
+	return CLI_OK;
+}
+
+int cli_open(struct cli *c)
+{
+	static const struct rpc_ops no_ops;
+	struct rpc_self self = { .role = ROLE_CLIENT, .id = random_u64() };
+	const char *where = c->tracker ? c->tracker : "127.0.0.1";
+	struct addr to;
+	char why[512];
+	int err;
+
+	if (!c->key_file)
+		c->key_file = KEY_DEFAULT;
+	if (addr_parse(where, PSPFS_TRACKER_PORT, &to))
+		return cli_say(CLI_USAGE, "'%s' is no address of a tracker: "
+			       "give HOST or HOST:PORT", where);
+	err = key_load(&self.key, c->key_file);
+	if (err) {
+		key_error(err, c->key_file, why, sizeof(why));
+		return cli_say(CLI_FAILED, "%s", why);
+	}
+	err = loop_new(&c->loop, "pspfs");
+	if (!err)
+		err = rpc_connect(&c->rpc, c->loop, &self, &to, NULL,
+				  ROLE_TRACKER, 0, &no_ops, NULL);
+	if (err)
+		return say_unreachable(err, &to, c->key_file);
+	return say_hello(c, &to);
+}
+
+void cli_close(struct cli *c)
+{
+	if (c->rpc) {
+		rpc_close(c->rpc);
+		rpc_unref(c->rpc);
+	}
+	if (c->loop)
+		loop_free(c->loop);
+	c->rpc = NULL;
+	c->loop = NULL;
+}
+
+int cli_fetch_status(struct cli *c, struct m_status_r *st, struct arena *a,
+		     struct buf **body)
+{
+	struct m_status q = { 0 };
+	struct wr w = WR_INIT;
+	char why[MSG_TEXT_MAX + 1];
+	int err;
+
+	m_status_encode(&w, &q);
+	err = cli_call(c, M_status, &w, body, why, sizeof(why));
+	if (!err)
+		err = m_status_r_decode(st, a, (*body)->data, (*body)->len);
+	if (err)
+		return cli_say(CLI_FAILED, "the tracker gave no status: %s",
+			       why[0] ? why : strerror(-err));
+	return CLI_OK;
+}
+
+void cli_peer_text(const struct m_status_r *st, uint32_t num,
+		   char out[ADDR_TEXT_MAX])
+{
+	struct addr a;
+	uint32_t i;
+
+	for (i = 0; i < st->n_peers; i++) {
+		const struct m_peer *p = &st->peers[i];
+
+		if (p->num == num &&
+		    !addr_from_ip(p->addr.p, p->addr.len, p->port, &a)) {
+			addr_text(&a, out);
+			return;
+		}
+	}
+	snprintf(out, ADDR_TEXT_MAX, "peer %u", num);
+}
+
+int cli_print_json(json_t *j)
+{
+	int bad = !j || json_dumpf(j, stdout, JSON_INDENT(2)) ||
+		  fputc('\n', stdout) == EOF || fflush(stdout);
+
+	json_decref(j);
+	return bad ? cli_say(CLI_FAILED, "cannot write the answer") : CLI_OK;
+}

@@ -1,0 +1,54 @@
+/*
+ * cli -- what the verbs of the pspfs command share: options, a session with
+ * the tracker, sizes and tables for people.
+ *
+ * Threads: main; the connection lives on a loop of its own and cli_call()
+ *          waits for it, at most CLI_TIMEOUT_MS.
+ */
+#ifndef PSPFS_CLI_H
+#define PSPFS_CLI_H
+
+#include <jansson.h>
+
+#include "msg.h"
+#include "rpc.h"
+
+#define CLI_TIMEOUT_MS 10000
+
+enum cli_exit { CLI_OK = 0, CLI_USAGE = 1, CLI_FAILED = 2 };
+
+struct cli {
+	const char *tracker;	/* as given; NULL: not given */
+	const char *key_file;
+	int json;
+	/* after cli_open() */
+	struct loop *loop;
+	struct rpc *rpc;
+	struct m_hello_r hello;
+};
+
+/* Connect and say hello; on failure prints the sentence.  A CLI_ code. */
+int cli_open(struct cli *c);
+void cli_close(struct cli *c);
+
+/* One request; *@out gets the answer's body (buf_unref it).  0 or -errno;
+ * @why gets the answer's own words, if it had any. */
+int cli_call(struct cli *c, uint16_t type, struct wr *body, struct buf **out,
+	     char *why, size_t why_len);
+
+/* The tracker's status, decoded; strings live in *@body, lists in @a. */
+int cli_fetch_status(struct cli *c, struct m_status_r *st, struct arena *a,
+		     struct buf **body);
+/* "127.0.0.11:3457" of peer @num, or "peer 7" if it is not in @st. */
+void cli_peer_text(const struct m_status_r *st, uint32_t num,
+		   char out[ADDR_TEXT_MAX]);
+/* Print and free; a CLI_ code. */
+int cli_print_json(json_t *j);
+/* "pspfs: " and the sentence to stderr; returns @code. */
+int cli_say(int code, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+int cli_status(struct cli *c, int argc, char **argv);
+int cli_info(struct cli *c, int argc, char **argv);
+
+#endif

@@ -1,0 +1,102 @@
+/* pspfs -- one command for people: what the swarm is and where files lie. */
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+#include "log.h"
+
+static const struct verb {
+	const char *name;
+	int (*run)(struct cli *c, int argc, char **argv);
+	const char *args, *help;
+} verbs[] = {
+	{ "status", cli_status, "",
+	  "peers, space, chunks that lack copies, counters" },
+	{ "info", cli_info, "PATH",
+	  "a file's chunks, their MD5s and who holds them" },
+};
+
+#define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
+
+static void usage(FILE *to)
+{
+	size_t i;
+
+	fputs("usage: pspfs [--tracker HOST[:PORT]] [--key FILE] [--json] "
+	      "VERB ...\n\n", to);
+	for (i = 0; i < N_VERBS; i++)
+		fprintf(to, "  %-7s %-6s %s\n", verbs[i].name, verbs[i].args,
+			verbs[i].help);
+	fputs("\n"
+	      "  --tracker HOST[:PORT]  default 127.0.0.1:3456; for a PATH in a\n"
+	      "                         mounted folder, that folder's\n"
+	      "  --key FILE             default " KEY_DEFAULT "\n"
+	      "  --json                 for programs: one JSON object\n"
+	      "  --help, --version\n\n"
+	      "For example:\n"
+	      "  pspfs status\n"
+	      "  pspfs info /mnt/shared/movie.mkv\n"
+	      "  pspfs --json --tracker 10.0.0.1 info /movie.mkv\n\n"
+	      "PATH is a file in a mounted folder or, where there is no such\n"
+	      "file, a path from the top of the swarm.\n"
+	      "Exit codes: 0 done, 1 usage, 2 failed.\n", to);
+}
+
+static int run_verb(struct cli *c, int argc, char **argv)
+{
+	size_t i;
+	int code;
+
+	for (i = 0; i < N_VERBS; i++) {
+		if (strcmp(argv[0], verbs[i].name))
+			continue;
+		code = verbs[i].run(c, argc, argv);
+		cli_close(c);
+		return code;
+	}
+	return cli_say(CLI_USAGE, "unknown verb '%s': see pspfs --help",
+		       argv[0]);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "tracker", required_argument, NULL, 't' },
+		{ "key", required_argument, NULL, 'k' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct cli c = { 0 };
+	int opt;
+
+	log_init("pspfs", LOG_ERROR);
+	while ((opt = getopt_long(argc, argv, "hV", options, NULL)) != -1) {
+		switch (opt) {
+		case 't':
+			c.tracker = optarg;
+			break;
+		case 'k':
+			c.key_file = optarg;
+			break;
+		case 'j':
+			c.json = 1;
+			break;
+		case 'h':
+			usage(stdout);
+			return CLI_OK;
+		case 'V':
+			puts("pspfs " PSPFS_VERSION);
+			return CLI_OK;
+		default:
+			return cli_say(CLI_USAGE, "see pspfs --help");
+		}
+	}
+	if (optind >= argc) {
+		usage(stderr);
+		return CLI_USAGE;
+	}
+	return run_verb(&c, argc - optind, argv + optind);
+}

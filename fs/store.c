@@ -1,0 +1,274 @@
+/*
+ * store -- the verbs of store.h.
+ *
+ * A put: claim an entry and its room (evicting cached copies until there is),
+ * write the file, show the entry.  What can go otherwise: the chunk is there
+ * already (compare, perhaps promote), or the disk is full below the capacity
+ * (evict some, once more, give up).
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "counters.h"
+#include "log.h"
+#include "store_impl.h"
+
+/* Evicted beyond what is missing when the disk itself is full. */
+#define DISK_FULL_SLACK (1u << 20)
+
+uint64_t store_peer_id(const struct store *s)
+{
+	return s->peer;
+}
+
+uint64_t store_swarm(const struct store *s)
+{
+	return s->swarm;
+}
+
+int store_drop_claimed(struct store *s, const struct copy *c)
+{
+	int err = io_unlink(s, c);
+
+	index_forget(s, c->id);
+	store_tell_gone(s, c->id);
+	return err;
+}
+
+int store_open_copy(struct store *s, uint64_t id, struct copy *c)
+{
+	int fd, err;
+
+	err = index_use(s, id, c);
+	if (err)
+		return err;
+	fd = io_open(s, c);
+	if (fd != -ENOENT)
+		return fd;
+	/* Renamed or removed just now: once more, with nobody else at it. */
+	err = index_claim(s, id, c);
+	if (err)
+		return err;
+	fd = io_open(s, c);
+	if (fd != -ENOENT) {
+		index_release(s, id);
+		return fd;
+	}
+	log_warn("store: chunk %016" PRIx64 " has vanished from the disk", id);
+	store_drop_claimed(s, c);
+	return -ENOENT;
+}
+
+/* ----------------------------------------------------------- eviction */
+
+/* Evict one cached copy: 0 (perhaps it was somebody else who did), -ENOSPC
+ * when there is none, -errno.  @freed grows by what it was. */
+static int evict_one(struct store *s, uint64_t *freed)
+{
+	struct copy c;
+	int err;
+
+	err = index_victim(s, &c);
+	if (err)
+		return err == -EAGAIN ? 0 : err;
+	err = io_unlink(s, &c);
+	if (err)
+		index_release(s, c.id);
+	else
+		index_forget(s, c.id);
+	index_victim_done(s);
+	if (err)
+		return err;
+	*freed += store_size(c.len);
+	counter_add(CNT_EVICTED, 1);
+	store_tell_gone(s, c.id);
+	return 0;
+}
+
+/* The disk is full although the capacity is not: 0 if something went. */
+static int evict_for_disk(struct store *s, uint64_t need)
+{
+	uint64_t freed = 0;
+
+	while (freed < need + DISK_FULL_SLACK)
+		if (evict_one(s, &freed))
+			break;
+	return freed ? 0 : -ENOSPC;
+}
+
+/* ---------------------------------------------------------------- put */
+
+static int quarantine_claimed(struct store *s, const struct copy *c,
+			      const char *reason)
+{
+	char path[STORE_NAME_MAX];
+	int err;
+
+	io_name(path, c->id, c->kind);
+	err = io_quarantine(s, path, path + 3);
+	if (err == -ENOENT) {
+		index_forget(s, c->id);
+	} else {
+		/* Even if it cannot be moved it is never served again. */
+		index_banish(s, c->id);
+		counter_add(CNT_QUARANTINED, 1);
+		log_warn("store: chunk %016" PRIx64 " put in quarantine: %s%s%s",
+			 c->id, reason, err ? "; cannot move it: " : "",
+			 err ? strerror(-err) : "");
+	}
+	store_tell_gone(s, c->id);
+	return err;
+}
+
+/* A put of what is there: 0, -EBADMSG (it has other bytes), -EAGAIN (it was
+ * no good, or is gone: put it as if it had not been there). */
+static int put_again(struct store *s, const struct chunk_meta *m,
+		     enum copy_kind kind, int sync)
+{
+	struct chunk_meta old;
+	struct copy c;
+	int fd, err;
+
+	if (index_claim(s, m->chunk, &c))
+		return -EAGAIN;
+	fd = io_open(s, &c);
+	err = fd < 0 ? fd : io_read(s, fd, &c, NULL, &old);
+	if (fd >= 0)
+		close(fd);
+	if (err == -ENOENT || err == -EBADMSG) {
+		quarantine_claimed(s, &c, "its trailer is corrupt");
+		return -EAGAIN;
+	}
+	if (!err && (old.len != m->len || memcmp(old.md5, m->md5, MD5_LEN)))
+		err = -EBADMSG;
+	if (!err && kind == COPY_REPLICA && c.kind == COPY_CACHED) {
+		err = io_set_kind(s, &c, kind);
+		if (!err)
+			c.kind = kind;
+	}
+	index_ready(s, c.id, c.kind, 0);
+	if (!err && sync)
+		err = store_sync(s, &c.id, 1);
+	return err;
+}
+
+static int put_new(struct store *s, const struct chunk_meta *m,
+		   const void *data, enum copy_kind kind, int sync)
+{
+	struct copy c = { .id = m->chunk, .len = m->len, .kind = kind };
+	int err;
+
+	err = io_put(s, m, data, kind, sync);
+	if (!err && sync) {
+		err = sync_dir(s, store_dir_of(m->chunk));
+		if (err)
+			io_unlink(s, &c);
+	}
+	if (err)
+		index_forget(s, m->chunk);
+	else
+		index_ready(s, m->chunk, kind, sync);
+	return err;
+}
+
+int store_put(struct store *s, const struct chunk_meta *m, const void *data,
+	      enum copy_kind kind, int sync)
+{
+	uint64_t size = store_size(m->len), freed = 0;
+	int may_retry = 1, err;
+
+	if (!m->chunk || !m->len || m->len > STORE_CHUNK_MAX ||
+	    (kind != COPY_REPLICA && kind != COPY_CACHED))
+		return -EINVAL;
+	for (;;) {
+		err = index_new(s, m->chunk, m->len);
+		if (err == -EAGAIN) {
+			err = evict_one(s, &freed);
+			if (!err)
+				continue;
+		} else if (err == -EEXIST) {
+			err = put_again(s, m, kind, sync);
+			if (err == -EAGAIN)
+				continue;
+		} else if (!err) {
+			err = put_new(s, m, data, kind, sync);
+			if (err == -ENOSPC && may_retry--)
+				if (!evict_for_disk(s, size))
+					continue;
+		}
+		return err;
+	}
+}
+
+/* -------------------------------------------------------- other verbs */
+
+int store_get(struct store *s, uint64_t chunk, struct chunk_meta *m,
+	      struct buf **out)
+{
+	struct copy c;
+	struct buf *b;
+	int fd, err;
+
+	fd = store_open_copy(s, chunk, &c);
+	if (fd < 0)
+		return fd;
+	b = buf_new(c.len);
+	err = b ? io_read(s, fd, &c, b->data, m) : -ENOMEM;
+	close(fd);
+	if (err) {
+		buf_unref(b);
+		return err;
+	}
+	b->len = c.len;
+	*out = b;
+	return 0;
+}
+
+int store_set_kind(struct store *s, uint64_t chunk, enum copy_kind kind)
+{
+	struct copy c;
+	int err;
+
+	if (kind != COPY_REPLICA && kind != COPY_CACHED)
+		return -EINVAL;
+	err = index_claim(s, chunk, &c);
+	if (err)
+		return err;
+	if (c.kind != kind)
+		err = io_set_kind(s, &c, kind);
+	if (err == -ENOENT)
+		store_drop_claimed(s, &c);
+	else
+		index_ready(s, chunk, err ? c.kind : kind, 0);
+	return err;
+}
+
+int store_delete(struct store *s, uint64_t chunk)
+{
+	struct copy c;
+	int err;
+
+	err = index_claim(s, chunk, &c);
+	if (err)
+		return err;
+	err = io_unlink(s, &c);
+	if (err)
+		index_release(s, chunk);
+	else
+		index_forget(s, chunk);
+	return err;
+}
+
+int store_quarantine(struct store *s, uint64_t chunk, const char *reason)
+{
+	struct copy c;
+	int err;
+
+	err = index_claim(s, chunk, &c);
+	if (err)
+		return err;
+	return quarantine_claimed(s, &c, reason);
+}

@@ -1,0 +1,186 @@
+/*
+ * store_io -- one chunk's file.
+ *
+ * A put: create in tmp/, one writev of payload and trailer, fdatasync if
+ * asked, rename into chunks/.  A get: one open, one preadv.  Anything that
+ * fails half way leaves nothing but, at worst, a file in tmp/, which the next
+ * store_open() removes.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "store_impl.h"
+#include "text.h"
+
+#define TMP_NAME_MAX 48
+
+void io_name(char out[STORE_NAME_MAX], uint64_t id, enum copy_kind kind)
+{
+	snprintf(out, STORE_NAME_MAX, "%02x/%016" PRIx64 ".%s",
+		 store_dir_of(id), id,
+		 kind == COPY_CACHED ? "cached" : "chunk");
+}
+
+int io_open(struct store *s, const struct copy *c)
+{
+	char name[STORE_NAME_MAX];
+	int fd;
+
+	io_name(name, c->id, c->kind);
+	fd = openat(s->chunks_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Skip @n bytes that are done; returns how many parts are left. */
+static int advance(struct iovec **v, int parts, size_t n)
+{
+	while (parts && n >= (*v)->iov_len) {
+		n -= (*v)->iov_len;
+		(*v)++;
+		parts--;
+	}
+	if (parts) {
+		(*v)->iov_base = (char *)(*v)->iov_base + n;
+		(*v)->iov_len -= n;
+	}
+	return parts;
+}
+
+/* All of @v from @off; a file that ends before is corrupt. */
+static int read_all(int fd, struct iovec *v, int parts, off_t off)
+{
+	while (parts) {
+		ssize_t n = preadv(fd, v, parts, off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (!n)
+			return -EBADMSG;
+		off += n;
+		parts = advance(&v, parts, n);
+	}
+	return 0;
+}
+
+static int write_all(int fd, struct iovec *v, int parts)
+{
+	while (parts) {
+		ssize_t n = writev(fd, v, parts);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		parts = advance(&v, parts, n);
+	}
+	return 0;
+}
+
+int io_read(struct store *s, int fd, const struct copy *c, void *data,
+	    struct chunk_meta *m)
+{
+	uint8_t trailer[STORE_TRAILER];
+	struct iovec v[2] = { { data, c->len }, { trailer, sizeof(trailer) } };
+	uint64_t swarm, ours = s->swarm;
+	enum copy_kind kind;
+	int err;
+
+	err = data ? read_all(fd, v, 2, 0) : read_all(fd, v + 1, 1, c->len);
+	if (err)
+		return err;
+	err = store_trailer_read(trailer, &swarm, &kind, m);
+	if (err)
+		return err;
+	/* The kind in the trailer is as it was at first: the name decides. */
+	if (m->chunk != c->id || m->len != c->len || (swarm && swarm != ours))
+		return -EBADMSG;
+	return 0;
+}
+
+/* Rename from tmp/; its directory in chunks/ is made when first needed. */
+static int publish(struct store *s, const char *tmp, const char *name)
+{
+	char dir[3] = { name[0], name[1], 0 };
+
+	if (!renameat(s->tmp_fd, tmp, s->chunks_fd, name))
+		return 0;
+	if (errno != ENOENT)
+		return -errno;
+	if (mkdirat(s->chunks_fd, dir, 0700) && errno != EEXIST)
+		return -errno;
+	if (renameat(s->tmp_fd, tmp, s->chunks_fd, name))
+		return -errno;
+	return 0;
+}
+
+int io_put(struct store *s, const struct chunk_meta *m, const void *data,
+	   enum copy_kind kind, int sync)
+{
+	char tmp[TMP_NAME_MAX], name[STORE_NAME_MAX];
+	uint8_t trailer[STORE_TRAILER];
+	struct iovec v[2] = {
+		{ (void *)data, m->len },
+		{ trailer, sizeof(trailer) },
+	};
+	int fd, err;
+
+	store_trailer_write(trailer, s->swarm, kind, m);
+	io_name(name, m->chunk, kind);
+	snprintf(tmp, sizeof(tmp), "%016" PRIx64 ".%" PRIu64, m->chunk,
+		 atomic_fetch_add(&s->serial, 1));
+	fd = openat(s->tmp_fd, tmp,
+		    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return errno == EDQUOT ? -ENOSPC : -errno;
+	err = write_all(fd, v, 2);
+	if (!err && sync && fdatasync(fd))
+		err = -errno;
+	if (close(fd) && !err)
+		err = -errno;
+	if (!err)
+		err = publish(s, tmp, name);
+	if (err)
+		unlinkat(s->tmp_fd, tmp, 0);
+	return err == -EDQUOT ? -ENOSPC : err;
+}
+
+int io_unlink(struct store *s, const struct copy *c)
+{
+	char name[STORE_NAME_MAX];
+
+	io_name(name, c->id, c->kind);
+	if (unlinkat(s->chunks_fd, name, 0) && errno != ENOENT)
+		return -errno;
+	return 0;
+}
+
+int io_set_kind(struct store *s, const struct copy *c, enum copy_kind kind)
+{
+	char from[STORE_NAME_MAX], to[STORE_NAME_MAX];
+
+	io_name(from, c->id, c->kind);
+	io_name(to, c->id, kind);
+	if (renameat(s->chunks_fd, from, s->chunks_fd, to))
+		return -errno;
+	return 0;
+}
+
+int io_quarantine(struct store *s, const char *path, const char *name)
+{
+	char to[NAME_MAX + 1];
+
+	/* Random, so that a second bad copy never replaces the first. */
+	snprintf(to, sizeof(to), "%.200s.%016" PRIx64, name, random_u64());
+	if (renameat(s->chunks_fd, path, s->quarantine_fd, to))
+		return -errno;
+	return 0;
+}
