@@ -22,7 +22,8 @@ FS      :=
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
 CLI     := pspfs_main cli cli_status cli_info
-TRACKER :=
+TRACKER := db_schema db_sqlite ns ns_chunk ns_slot ns_xattr ns_attr ns_map \
+	   ns_dir ns_rename ns_reap
 TRACKER_MAIN :=
 
 BENCH_NET     := bench_md5 bench_rpc
@@ -31,7 +32,7 @@ BENCH_TRACKER := bench_ns
 # Unit tests and simulations, by the folder that they test.
 UNIT_NET     := unit_text unit_codec unit_msg unit_md5 unit_threads unit_key
 UNIT_FS      :=
-UNIT_TRACKER :=
+UNIT_TRACKER := unit_db unit_ns unit_ns_map
 
 VERSION := 0.1
 PKGS    := libevent_core libevent_pthreads libssl libcrypto jansson
@@ -53,7 +54,7 @@ DEPS_RUN   := fuse3 libfuse3-3 libevent-core-2.1-7 libevent-pthreads-2.1-7 \
 DEPS_BUILD := gcc make pkg-config libc6-dev libfuse3-dev libevent-dev \
 	      libssl-dev libsqlite3-dev libjansson-dev uthash-dev
 DEPS_TEST  := libcmocka-dev python3 python3-pytest python3-pytest-timeout \
-	      rsync git tar attr procps util-linux iproute2 cppcheck
+	      rsync git tar procps util-linux iproute2 nftables cppcheck
 
 .DELETE_ON_ERROR:
 .PHONY: all deps demo check check-unit check-e2e lint bench fuzz install \

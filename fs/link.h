@@ -77,7 +77,10 @@ int link_start(struct link **out, struct loop *loop,
  * -EEXIST, -EADDRINUSE somebody has this store or address; @why gets a
  * sentence with cause and mend. */
 int link_wait(struct link *l, uint32_t ms, char *why, size_t why_len);
-/* Says bye (waits at most 2 s), closes.  Not on the loop. */
+/* Says bye (waits at most 2 s), closes; every call, also a later one, ends
+ * with -ECANCELED.  Not on the loop. */
+void link_close(struct link *l);
+/* link_close(), then frees: nobody may use it any more.  NULL is fine. */
 void link_stop(struct link *l);
 
 void link_info(struct link *l, struct link_info *out);

@@ -141,9 +141,7 @@ int slices_resolve(const struct m_slice *stack, size_t n, uint32_t pos,
 	struct piece *pieces;
 	size_t most;
 
-	if (len > UINT32_MAX - pos || check(stack, n))
-		return -EBADMSG;
-	if (n > MSG_SLICES_MAX)
+	if (n > MSG_SLICES_MAX || len > UINT32_MAX - pos || check(stack, n))
 		return -EBADMSG;
 	most = 2 * n + 2;
 	p.cuts = calloc(3 * most, sizeof(*p.cuts));

@@ -18,11 +18,12 @@ struct piece {
 	uint32_t pos, len;
 	uint64_t chunk;
 	uint32_t off;
-	uint32_t from;		/* index in the stack; UINT32_MAX: none */
+	uint32_t from;		/* index in the stack; UINT32_MAX: a hole */
 };
 
 /* Disjoint pieces in order that cover exactly [pos, pos+len).
- * 0, -ENOMEM, or -EBADMSG when a slice reaches past UINT32_MAX. */
+ * 0, -ENOMEM, or -EBADMSG when a slice (or the range) reaches past
+ * UINT32_MAX or there are more than MSG_SLICES_MAX. */
 int slices_resolve(const struct m_slice *stack, size_t n, uint32_t pos,
 		   uint32_t len, struct piece **out, size_t *n_out);
 /* The end of the highest byte that a slice covers. */

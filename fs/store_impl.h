@@ -21,6 +21,9 @@
 
 /* An allocation that fails inside uthash leaves hh.tbl NULL, see index_new */
 #define HASH_NONFATAL_OOM 1
+/* Ids count up: their low bits spread better than any hash of them, which
+ * keeps the buckets few and the chains short. */
+#define HASH_FUNCTION(key, len, hash) ((hash) = *(const unsigned *)(key))
 
 #include <pthread.h>
 #include <stdatomic.h>

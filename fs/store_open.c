@@ -219,6 +219,17 @@ static int load_identity(struct store *s)
 	return 0;
 }
 
+/* A new store's own name; where we may not, the system does it in time. */
+static void sync_parent(struct store *s)
+{
+	int fd = openat(s->dir_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	fsync(fd);
+	close(fd);
+}
+
 static int identify(struct store *s, const struct opening *o)
 {
 	int err = load_identity(s);
@@ -228,6 +239,7 @@ static int identify(struct store *s, const struct opening *o)
 			s->peer = random_u64();
 		while (!s->peer);
 		err = save_identity(s, 0);
+		sync_parent(s);
 	} else if (err == -EINVAL) {
 		return refuse(o, err, "store %s: its file \"swarm\" is damaged "
 			      "or of a newer version: restore it or give an "

@@ -109,7 +109,23 @@ struct buf *buf_new(size_t cap)
 	b->buf.data = b->data;
 	b->buf.len = 0;
 	b->buf.refs = 1;
+	b->buf.parent = NULL;
 	return &b->buf;
+}
+
+struct buf *buf_view(struct buf *b, size_t off, size_t len)
+{
+	struct buf *v;
+
+	assert(off <= b->cap && len <= b->cap - off);
+	v = buf_new(0);
+	if (!v)
+		return NULL;
+	v->data = b->data + off;
+	v->len = len;
+	v->cap = b->cap - off;
+	v->parent = buf_ref(b->parent ? b->parent : b);
+	return v;
 }
 
 struct buf *buf_dup(const void *p, size_t n)
@@ -143,6 +159,7 @@ void buf_unref(struct buf *b)
 	assert(was > 0);
 	if (was > 1)
 		return;
+	buf_unref(b->parent);
 	if (block->class == NOT_POOLED || !pool_put(block))
 		free(block);
 }

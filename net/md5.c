@@ -31,8 +31,8 @@ struct engine {
 static EVP_MD *openssl_md5;
 static struct engine engines[] = {
 	[MD5_SCALAR] = { "openssl", NULL, 0 },
-	[MD5_AVX2] = { "avx2", NULL, 5 },
-	[MD5_AVX512] = { "avx512", NULL, 3 },
+	[MD5_AVX2] = { "avx2", NULL, 3 },
+	[MD5_AVX512] = { "avx512", NULL, 2 },
 };
 static enum md5_engine best = MD5_SCALAR;
 static pthread_once_t once = PTHREAD_ONCE_INIT;

@@ -130,6 +130,7 @@ struct rpc_door {
 int rpc_new(struct rpc **out, struct loop *l, const struct rpc_ops *ops,
 	    void *arg);
 int rpc_events_open(struct rpc *c);
+void rpc_socket_tune(int fd);
 /* The socket is connected: shake hands.  May end in rpc_down(). */
 void rpc_handshake_begin(struct rpc *c);
 void rpc_down(struct rpc *c, int err);

@@ -7,7 +7,7 @@
  */
 static const char step_1[] =
 	"CREATE TABLE meta("
-	"  key TEXT PRIMARY KEY,"
+	"  key BLOB PRIMARY KEY,"
 	"  value INTEGER NOT NULL"
 	") STRICT, WITHOUT ROWID;"
 

@@ -5,9 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* No memory for the hash table's buckets is an error, not an exit. */
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
+#include "table.h"
 
 #define INLINE 3
 
@@ -75,7 +73,7 @@ static struct page *page_get(struct locations *l, uint64_t chunk)
 		return NULL;
 	p->no = chunk / LOCATIONS_PAGE;
 	HASH_ADD(hh, l->pages, no, sizeof(p->no), p);
-	if (!p->hh.tbl) {	/* uthash found no memory */
+	if (!TABLE_ADDED(p)) {
 		free(p);
 		return NULL;
 	}

@@ -1,0 +1,117 @@
+/*
+ * link_beat -- heartbeats, and how long what is leased may be used.
+ *
+ * Each beat goes as a datagram.  When LINK_DGRAMS_LOST of them had no answer
+ * it goes over the connection as well, until an answer comes by datagram
+ * again.  The lease counts from the *sending* of what was answered: the
+ * tracker's own count cannot have begun earlier.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "link_internal.h"
+#include "log.h"
+
+static void beat_answered(struct link *l, const void *body, size_t len)
+{
+	struct arena mem = ARENA_INIT;
+	struct m_heartbeat_r r;
+	uint64_t until;
+	int err;
+
+	err = m_heartbeat_r_decode(&r, &mem, body, len);
+	arena_fini(&mem);
+	if (err || r.session != l->session || r.epoch != l->epoch)
+		return;
+	if (r.beat > l->beat || l->beat - r.beat >= LINK_BEATS)
+		return;
+	until = l->beat_sent_ms[r.beat % LINK_BEATS] + l->lease_ms -
+		LINK_LEASE_MARGIN_MS;
+	l->heard_ms = now_ms();
+	pthread_mutex_lock(&l->lock);
+	if (until > l->leased_until_ms)
+		l->leased_until_ms = until;
+	pthread_mutex_unlock(&l->lock);
+}
+
+void link_beat_dgram(const struct dgram *d, void *arg)
+{
+	struct link *l = arg;
+
+	if (l->state != LINK_UP || d->session != l->session ||
+	    d->type != M_heartbeat_r)
+		return;
+	l->dgrams_lost = 0;
+	beat_answered(l, d->body, d->len);
+}
+
+static void on_beat_answer(void *arg, int err, const struct rpc_answer *a)
+{
+	struct link *l = arg;
+
+	if (!a || l->state != LINK_UP)
+		return;
+	if (err)
+		link_session_ended(l);
+	else
+		beat_answered(l, a->body->data, a->body->len);
+}
+
+static void send_beat(struct link *l)
+{
+	struct m_heartbeat m = {
+		.session = l->session, .epoch = l->epoch, .beat = ++l->beat,
+	};
+	struct wr w = WR_INIT;
+
+	l->ops.space(l->arg, &m.capacity, &m.used, &m.chunks);
+	if (m_heartbeat_encode(&w, &m)) {
+		wr_fini(&w);
+		return;
+	}
+	l->beat_sent_ms[l->beat % LINK_BEATS] = now_ms();
+	dgram_send(l->dgram, l->session, M_heartbeat, w.p, w.len);
+	if (l->dgrams_lost < LINK_DGRAMS_LOST)
+		l->dgrams_lost++;
+	else
+		rpc_call(l->rpc, M_heartbeat, 0, &w, NULL, l->lease_ms,
+			 on_beat_answer, l);
+	wr_fini(&w);
+}
+
+static void on_beat_timer(void *arg)
+{
+	struct link *l = arg;
+
+	if (l->state != LINK_UP)
+		return;
+	if (now_ms() - l->heard_ms >= l->lease_ms)
+		link_break(l, "silent for as long as a lease");
+	else
+		send_beat(l);
+}
+
+int link_beat_start(struct link *l, struct rpc *c)
+{
+	uint8_t secret[64];
+	int err;
+
+	err = rpc_export(c, DGRAM_LABEL, secret, sizeof(secret));
+	if (!err)
+		err = dgram_join(l->dgram, l->session, secret, 0,
+				 &l->cfg.trackers[l->tracker]);
+	explicit_bzero(secret, sizeof(secret));
+	if (err)
+		return err;
+	l->dgrams_lost = 0;
+	return loop_every(l->loop, &l->beat_timer, l->heartbeat_ms,
+			  on_beat_timer, l);
+}
+
+void link_beat_stop(struct link *l)
+{
+	if (l->beat_timer)
+		loop_timer_free(l->beat_timer);
+	l->beat_timer = NULL;
+	dgram_leave(l->dgram, l->session);
+}

@@ -1,0 +1,94 @@
+/*
+ * link_push -- what the tracker asks of this peer.
+ */
+#include <errno.h>
+
+#include "counters.h"
+#include "link_internal.h"
+#include "log.h"
+
+static int on_peers(struct link *l, struct rpc_req *q, struct arena *a)
+{
+	struct m_peers m;
+	int err = m_peers_decode(&m, a, q->body->data, q->body->len);
+
+	if (!err)
+		l->ops.peers(l->arg, m.peers, m.n_peers);
+	return err;
+}
+
+static int on_revoke(struct link *l, struct rpc_req *q, struct arena *a,
+		     struct wr *answer)
+{
+	struct m_revoke m;
+	struct m_revoke_r r;
+	int err = m_revoke_decode(&m, a, q->body->data, q->body->len);
+
+	if (err)
+		return err;
+	counter_add(CNT_REVOKES, m.n_inos);
+	r.n_open = l->ops.revoked(l->arg, m.inos, m.n_inos);
+	r.open = m.inos;
+	return m_revoke_r_encode(answer, &r);
+}
+
+static int on_drop(struct link *l, struct rpc_req *q, struct arena *a,
+		   struct wr *answer)
+{
+	struct m_drop m;
+	struct m_drop_r r = { 0 };
+	int err = m_drop_decode(&m, a, q->body->data, q->body->len);
+
+	if (err)
+		return err;
+	l->ops.drop(l->arg, m.chunks, m.n_chunks);
+	return m_drop_r_encode(answer, &r);
+}
+
+/* Answered by the one who copies, when it is done. */
+static void on_copy(struct link *l, struct rpc_req *q)
+{
+	struct arena mem = ARENA_INIT;
+	struct m_copy m;
+
+	if (m_copy_decode(&m, &mem, q->body->data, q->body->len))
+		rpc_fail(q, -EBADMSG, "not a copy request");
+	else
+		l->ops.copy(l->arg, &m, q);
+	arena_fini(&mem);
+}
+
+void link_push(struct rpc *c, struct rpc_req *q, void *arg)
+{
+	struct link *l = arg;
+	struct arena mem = ARENA_INIT;
+	struct wr answer = WR_INIT;
+	int err = -EOPNOTSUPP;
+
+	(void)c;
+	switch (q->type) {
+	case M_copy:
+		on_copy(l, q);
+		return;
+	case M_peers:
+		err = on_peers(l, q, &mem);
+		break;
+	case M_revoke:
+		err = on_revoke(l, q, &mem, &answer);
+		break;
+	case M_drop:
+		err = on_drop(l, q, &mem, &answer);
+		break;
+	}
+	if (err)
+		log_warn("the tracker's %s makes no sense here",
+			 msg_name(q->type));
+	if (!q->number)
+		rpc_req_free(q);
+	else if (err)
+		rpc_fail(q, err, "%s cannot be served", msg_name(q->type));
+	else
+		rpc_reply(q, &answer, NULL);
+	wr_fini(&answer);
+	arena_fini(&mem);
+}

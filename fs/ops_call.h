@@ -1,0 +1,169 @@
+/*
+ * ops_call -- shared by the ops_*.c files: a request under way, and answers.
+ *
+ * Happy path: call_new(), fill in what the completion will need, encode a
+ * message, call_send(); the completion decodes with ANSWER(), tells the tree,
+ * and ends the call with one of the call_reply_*(), which free it.
+ * Failure: call_fail() answers the kernel and frees.
+ */
+#ifndef PSPFS_OPS_CALL_H
+#define PSPFS_OPS_CALL_H
+
+#include <pthread.h>
+#include <sys/statvfs.h>
+
+#include "ops.h"
+#include "tree.h"
+
+enum {
+	OPS_NAME = MSG_NAME_MAX + 1,
+	OPS_SEEN = 4096,	/* files whose page cache is remembered */
+	OPS_STATFS_MS = 1000,	/* how long an answer of statfs is used */
+};
+
+/* The kernel's page cache of @ino holds this version of its content. */
+struct seen {
+	uint64_t ino, version;
+};
+
+struct ops {
+	/* fixed after ops_start() and ops_set_root() */
+	struct link *link;
+	struct files *_Atomic files;	/* NULL before ops_start() */
+	struct tree *tree;
+	uint64_t root;
+
+	pthread_mutex_t lock;
+	/* guarded by lock */
+	struct seen seen[OPS_SEEN];
+	struct statvfs statfs;
+	uint64_t statfs_ms;		/* when it was asked for; 0: never */
+};
+
+struct answer {
+	int err;
+	int heard;		/* the tracker itself answered (also errors) */
+	const void *body;
+	size_t len;
+	struct arena arena;	/* freed when the completion returns */
+};
+
+/* Decode into @m (struct m_NAME); 0, or why there is no answer. */
+#define ANSWER(a, name, m)                                                    \
+	((a)->err ? (a)->err                                                  \
+		  : m_##name##_decode(m, &(a)->arena, (a)->body, (a)->len))
+
+struct dir;
+struct call;
+typedef void (*call_fn)(struct call *c, struct answer *a);
+
+struct call {
+	struct ops *ops;
+	fuse_req_t req;
+	call_fn done;
+	uint64_t asked;		/* tree_now() */
+	uint64_t ino;		/* the tracker's, as all below */
+	uint64_t parent, newparent;
+	char name[OPS_NAME], newname[OPS_NAME];
+	size_t size;		/* of the kernel's buffer */
+	uint64_t off;
+	uint32_t flags;
+	int plus;
+	struct dir *dir;
+	struct fuse_file_info fi;
+	struct m_setattr set;
+};
+
+/* The calling ops of @req. */
+struct ops *ops_of(fuse_req_t req);
+uint64_t ops_ino(const struct ops *o, fuse_ino_t ino);	/* the tracker's */
+fuse_ino_t ops_fuse_ino(const struct ops *o, uint64_t ino);
+/* @attr and what is not committed yet, as the kernel wants it. */
+void ops_stat(struct ops *o, const struct m_attr *attr, struct stat *st);
+void ops_entry(struct ops *o, const struct m_attr *attr,
+	       struct fuse_entry_param *e);
+/* From the tree, if its leases stand: 0, -ENOENT (names), -EAGAIN. */
+int ops_cached(struct ops *o, uint64_t ino, struct m_attr *out);
+int ops_cached_name(struct ops *o, uint64_t dir, const char *name,
+		    struct m_attr *out);
+
+/* NULL: @req was answered with ENOMEM. */
+struct call *call_new(fuse_req_t req);
+/* Takes @w's bytes. */
+void call_send(struct call *c, uint16_t type, struct wr *w, call_fn done);
+void call_fail(struct call *c, int err);	/* also err 0: success */
+void call_reply_attr(struct call *c, const struct m_attr *a);
+void call_reply_entry(struct call *c, const struct m_attr *a);
+
+/* Note an answer that only read / an answer to a change of the inode. */
+void call_learned(struct call *c, const struct m_attr *a);
+void call_changed(struct call *c, const struct m_attr *a);
+/* The inode lost a name: when that was the last, tell who may hold it. */
+void ops_name_gone(struct ops *o, uint64_t ino, uint32_t nlink);
+
+/* Copy a name that came from the kernel; 0 or -ENAMETOOLONG. */
+int ops_name(char out[OPS_NAME], const char *name);
+
+/* Truncation, shared by open(O_TRUNC), setattr and fallocate: flush what is
+ * dirty, then send c->set.  @done gets the tracker's answer, setattr_r. */
+void call_setattr(struct call *c, call_fn done);
+
+/* ops_dir.c */
+void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
+void ops_mknod(fuse_req_t req, fuse_ino_t parent, const char *name,
+	       mode_t mode, dev_t rdev);
+void ops_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name,
+	       mode_t mode);
+void ops_symlink(fuse_req_t req, const char *target, fuse_ino_t parent,
+		 const char *name);
+void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name,
+		mode_t mode, struct fuse_file_info *fi);
+void ops_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void ops_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void ops_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
+		fuse_ino_t newparent, const char *newname, unsigned flags);
+void ops_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent,
+	      const char *newname);
+
+/* ops_list.c */
+void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void ops_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		 struct fuse_file_info *fi);
+void ops_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		     struct fuse_file_info *fi);
+void ops_releasedir(fuse_req_t req, fuse_ino_t ino,
+		    struct fuse_file_info *fi);
+void ops_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync,
+		  struct fuse_file_info *fi);
+
+/* ops_attr.c */
+void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set,
+		 struct fuse_file_info *fi);
+void ops_readlink(fuse_req_t req, fuse_ino_t ino);
+void ops_statfs(fuse_req_t req, fuse_ino_t ino);
+
+/* ops_file.c */
+void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+/* The last step of open and create: c->fi and @a. */
+void call_reply_open(struct call *c, const struct m_attr *a, int created);
+void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+	      struct fuse_file_info *fi);
+void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
+	       off_t off, struct fuse_file_info *fi);
+void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
+	       struct fuse_file_info *fi);
+void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
+		   off_t len, struct fuse_file_info *fi);
+
+/* ops_xattr.c */
+void ops_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
+		  const char *value, size_t size, int flags);
+void ops_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
+		  size_t size);
+void ops_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
+void ops_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
+
+#endif

@@ -1,0 +1,44 @@
+"""Fixtures: swarms that are always taken down; skipped aloud without FUSE."""
+import os
+
+import pytest
+
+from swarm import Swarm
+
+
+def pytest_collection_modifyitems(items):
+    if os.path.exists("/dev/fuse") and os.geteuid() == 0:
+        return
+    skip = pytest.mark.skip(reason="needs root and /dev/fuse to mount")
+    for item in items:
+        if str(item.fspath).startswith(os.path.dirname(__file__)):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="module")
+def swarm():
+    """Three peers, two copies: shared by the tests of a file."""
+    with Swarm(peers=3) as s:
+        yield s
+
+
+@pytest.fixture
+def pair(swarm, request):
+    """A fresh directory of the shared swarm, as two mounts see it."""
+    name = request.node.name.replace("/", "_").replace("[", "_").replace("]", "_")
+    a, b = swarm.peers[0], swarm.peers[1]
+    os.mkdir(a.path(name))
+    yield a.path(name), b.path(name)
+
+
+@pytest.fixture
+def make_swarm():
+    """Swarms of a test's own: make_swarm(peers=2, ...)."""
+    made = []
+
+    def make(*args, **kw):
+        made.append(Swarm(*args, **kw))
+        return made[-1]
+    yield make
+    for s in made:
+        s.close()

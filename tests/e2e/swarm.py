@@ -1,0 +1,236 @@
+"""A real swarm on this machine: a tracker, peers with mounts, all on loopback.
+
+Every process started here is ended here, by pid; every mount is unmounted;
+every wait has a limit.  Addresses are 127.0.0.11, .12, ... with ports of the
+swarm's own, so that swarms do not meet.
+"""
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+BUILD = os.environ.get("PSPFS_BUILD") or os.path.join(
+    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "build")
+SANITIZED = "-" in os.path.basename(BUILD)
+_ports = itertools.count(20000 + os.getpid() % 8000 * 4, 2)
+
+
+def program(name):
+    return os.path.join(BUILD, name)
+
+
+def wait_for(cond, what, secs=20):
+    end = time.monotonic() + secs * (3 if SANITIZED else 1)
+    while True:
+        got = cond()
+        if got:
+            return got
+        assert time.monotonic() < end, f"timed out waiting for {what}"
+        time.sleep(0.02)
+
+
+def mounted(path):
+    with open("/proc/self/mounts") as f:
+        return any(line.split()[1] == path for line in f)
+
+
+def run(*argv, check=True, timeout=120, **kw):
+    """A command's CompletedProcess, output and errors as text."""
+    done = subprocess.run([str(a) for a in argv], text=True, timeout=timeout,
+                          stdin=kw.pop("stdin", subprocess.DEVNULL),
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kw)
+    if check:
+        assert done.returncode == 0, f"{argv}: {done.returncode}\n{done.stdout}{done.stderr}"
+    return done
+
+
+def end(proc, secs=20, sig=signal.SIGTERM):
+    """End a process that we started; its exit code."""
+    if proc.poll() is None:
+        proc.send_signal(sig)
+        try:
+            proc.wait(secs * (3 if SANITIZED else 1))
+        except subprocess.TimeoutExpired:
+            proc.kill()
+            proc.wait(10)
+            raise AssertionError(f"pid {proc.pid} did not end within {secs} s of {sig!r}")
+    return proc.returncode
+
+
+class Peer:
+    """One mount.pspfs: its mount point, store and process."""
+
+    def __init__(self, swarm, k, options):
+        self.swarm, self.k, self.options = swarm, k, options
+        self.addr = f"127.0.0.{10 + k}"
+        self.mnt = f"{swarm.dir}/mnt{k}"
+        self.store = f"{swarm.dir}/store{k}"
+        self.log = f"{swarm.dir}/peer{k}.log"
+        self.proc = None
+        os.makedirs(self.mnt, exist_ok=True)
+
+    def argv(self):
+        opts = dict(key=self.swarm.key, addr=self.addr, port=self.swarm.port + 1,
+                    store=self.store, capacity="4G")
+        opts.update(self.options)
+        text = ",".join(f"{k}={v}" for k, v in opts.items())
+        return [*self.swarm.prefix, program("mount.pspfs"), self.swarm.tracker_addr, self.mnt,
+                "--foreground", "--log", self.log, "-o", text]
+
+    def start(self):
+        self.proc = subprocess.Popen(self.argv(), stdin=subprocess.DEVNULL,
+                                     stdout=subprocess.DEVNULL, stderr=open(self.log, "ab"))
+        wait_for(lambda: mounted(self.mnt) or self.proc.poll() is not None, f"mount {self.mnt}")
+        assert self.proc.poll() is None, self.read_log()
+        return self
+
+    def stop(self):
+        """Unmount; the process ends by itself, with 0."""
+        if self.proc is None:
+            return
+        proc, self.proc = self.proc, None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run("umount", self.mnt, check=False, timeout=30)
+        try:
+            code = proc.wait(60 if SANITIZED else 20)
+        except subprocess.TimeoutExpired:
+            code = end(proc)
+        run("umount", "-l", self.mnt, check=False)
+        assert code == 0, f"peer {self.k} ended with {code}:\n{self.read_log()}"
+
+    def kill(self):
+        """kill -9, and clear away the dead mount."""
+        proc, self.proc = self.proc, None
+        proc.kill()
+        proc.wait(10)
+        run("umount", "-l", self.mnt, check=False)
+
+    def read_log(self):
+        with contextlib.suppress(OSError):
+            return open(self.log, errors="replace").read()
+        return ""
+
+    def path(self, *parts):
+        return os.path.join(self.mnt, *parts)
+
+    def chunk_file(self, chunk):
+        """The stored file of a chunk (hex id), or None."""
+        for kind in ("chunk", "cached"):
+            p = f"{self.store}/chunks/{chunk[:2]}/{chunk[2:]}.{kind}"
+            if os.path.exists(p):
+                return p
+        return None
+
+
+class Swarm:
+    def __init__(self, peers=2, tracker_args=(), peer_options=None, prefix=()):
+        self.dir = tempfile.mkdtemp(prefix="pspfs-e2e-")
+        self.port = next(_ports)
+        self.tracker_addr = f"127.0.0.1:{self.port}"
+        self.key = f"{self.dir}/swarm.key"
+        self.tracker_args = list(tracker_args)
+        self.prefix = list(prefix)      # e.g. to run inside a network namespace
+        self.tracker = None
+        self.peers = []
+        try:
+            self.start_tracker()
+            for _ in range(peers):
+                self.add_peer(**(peer_options or {}))
+        except BaseException:
+            self.close(check=False)
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self.close(check=kind is None)
+
+    def start_tracker(self):
+        argv = [*self.prefix, program("psptrackerd"), "--foreground", "--listen", self.tracker_addr,
+                "--data", f"{self.dir}/tracker", "--key", self.key,
+                "--log", f"{self.dir}/tracker.log", *self.tracker_args]
+        self.tracker = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                        stderr=open(f"{self.dir}/tracker.log", "ab"))
+
+        def answers():
+            assert self.tracker.poll() is None, open(f"{self.dir}/tracker.log").read()
+            return os.path.exists(self.key) and self.pspfs("status", check=False).returncode == 0
+        wait_for(answers, "the tracker")
+
+    def stop_tracker(self):
+        code = end(self.tracker)
+        assert code == 0, f"the tracker ended with {code}:\n" + open(f"{self.dir}/tracker.log").read()
+
+    def kill_tracker(self):
+        self.tracker.kill()
+        self.tracker.wait(10)
+
+    def add_peer(self, **options):
+        peer = Peer(self, len(self.peers) + 1, options)
+        self.peers.append(peer)
+        return peer.start()
+
+    def pspfs(self, *argv, check=True):
+        return run(*self.prefix, program("pspfs"), "--tracker", self.tracker_addr, "--key", self.key,
+                   *argv, check=check)
+
+    def status(self):
+        return json.loads(self.pspfs("--json", "status").stdout)
+
+    def info(self, path):
+        return json.loads(self.pspfs("--json", "info", path).stdout)
+
+    def counter(self, name):
+        """A counter, summed over the peers."""
+        return sum(p["counters"].get(name, 0) for p in self.status()["peers"])
+
+    def close(self, check=True):
+        faults = []
+        for p in self.peers:
+            try:
+                p.stop()
+            except (AssertionError, subprocess.SubprocessError) as e:
+                faults.append(e)
+        if self.tracker and self.tracker.poll() is None:
+            try:
+                self.stop_tracker()
+            except AssertionError as e:
+                faults.append(e)
+        for p in self.peers:
+            if mounted(p.mnt):
+                run("umount", "-l", p.mnt, check=False)
+        if not check or faults:
+            for p in self.peers:
+                print(f"--- {p.addr}\n{p.read_log()[-4000:]}")
+            with contextlib.suppress(OSError):
+                print("--- tracker\n" + open(f"{self.dir}/tracker.log", errors="replace").read()[-4000:])
+        assert not any(mounted(p.mnt) for p in self.peers), "a mount is left behind"
+        shutil.rmtree(self.dir, ignore_errors=True)
+        if check and faults:
+            raise faults[0]
+
+
+def same_trees(a, b):
+    done = run("diff", "-r", "--no-dereference", a, b, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout[:2000] + done.stderr[:2000]
+
+
+def tree_facts(top):
+    """{relative path: (mode, size, mtime_ns, link target)} of a tree."""
+    facts = {}
+    for where, dirs, files in os.walk(top):
+        for name in dirs + files:
+            p = os.path.join(where, name)
+            st = os.lstat(p)
+            is_link = os.path.islink(p)
+            is_dir = os.path.isdir(p) and not is_link
+            facts[os.path.relpath(p, top)] = (
+                st.st_mode, 0 if is_dir else st.st_size, st.st_mtime_ns, st.st_uid, st.st_gid,
+                os.readlink(p) if is_link else None)
+    return facts

@@ -1,0 +1,68 @@
+"""pspfs status and info, for people and for programs."""
+import hashlib
+import os
+
+from swarm import wait_for
+
+SLOT = 512 * 1024
+
+
+def test_status(swarm):
+    st = swarm.status()
+    assert len(st["peers"]) == 3 and st["copies"] == 2 and st["chunk_size"] == SLOT
+    assert {p["address"].split(":")[0] for p in st["peers"]} == {p.addr for p in swarm.peers}
+    text = swarm.pspfs("status").stdout
+    for p in swarm.peers:
+        assert p.addr in text
+    assert "active" in text and "3 active peers" in text
+
+
+def test_counters(swarm):
+    a, b = swarm.peers[0], swarm.peers[1]
+    before = {n: swarm.counter(n) for n in ("chunks_sent", "chunks_received", "md5_checked", "commits")}
+    data = os.urandom(6 * SLOT)
+    open(a.path("counted"), "wb").write(data)
+    assert open(b.path("counted"), "rb").read() == data
+    wait_for(lambda: all(swarm.counter(n) > v for n, v in before.items()), "the counters", 10)
+    assert swarm.counter("handshakes") >= 3
+    assert swarm.counter("chunk_bytes_received") >= 6 * SLOT
+    assert swarm.counter("chunks_corrupt") == 0
+
+
+def test_info(swarm):
+    a = swarm.peers[0]
+    data = os.urandom(2 * SLOT + 100)
+    os.makedirs(a.path("dir"), exist_ok=True)
+    open(a.path("dir", "f"), "wb").write(data)
+    info = swarm.info(a.path("dir", "f"))
+    assert info["size"] == len(data) and len(info["chunks"]) == 3
+    by_id = {c["id"]: c for c in info["chunks"]}
+    for slot in info["slots"]:
+        (piece,) = slot["slices"]
+        at = slot["slot"] * SLOT
+        want = hashlib.md5(data[at:at + SLOT]).hexdigest()
+        assert by_id[piece["chunk"]]["md5"] == want
+        assert len(by_id[piece["chunk"]]["holders"]) == 2
+    assert swarm.info("/dir/f")["chunks"] == info["chunks"]
+    text = swarm.pspfs("info", a.path("dir", "f")).stdout
+    assert all(c["md5"] in text for c in info["chunks"])
+
+
+def test_a_chunk_on_disk_is_plain(swarm):
+    """head -c LENGTH of a chunk's file through md5sum gives the MD5."""
+    a = swarm.peers[0]
+    open(a.path("plain"), "wb").write(os.urandom(70000))
+    (chunk,) = swarm.info(a.path("plain"))["chunks"]
+    holders = [p for p in swarm.peers if p.chunk_file(chunk["id"])]
+    assert len(holders) == 2
+    for p in holders:
+        raw = open(p.chunk_file(chunk["id"]), "rb").read()
+        assert len(raw) == 70000 + 128
+        assert hashlib.md5(raw[:70000]).hexdigest() == chunk["md5"]
+        assert raw[70000:70008] == b"pspfsCHK"
+        assert raw[70000 + 56:70000 + 72].hex() == chunk["md5"]
+
+
+def test_info_of_nothing(swarm):
+    done = swarm.pspfs("info", "/no/such/file", check=False)
+    assert done.returncode == 2 and "No such file" in done.stderr

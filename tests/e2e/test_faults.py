@@ -1,0 +1,251 @@
+"""Peers and the tracker die in the middle of work; bytes flip."""
+import os
+import random
+import subprocess
+import threading
+import time
+
+import pytest
+
+from swarm import Swarm, run, same_trees, wait_for
+
+SLOT = 512 * 1024
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    top = tmp_path_factory.mktemp("tree")
+    rng = random.Random(42)
+    for d in range(10):
+        (top / f"d{d}").mkdir()
+        for f in range(30):
+            (top / f"d{d}" / f"f{f}").write_bytes(rng.randbytes(rng.choice((10, 3000, 40000, 700000))))
+    return str(top)
+
+
+class Copy(threading.Thread):
+    """cp -a in the background."""
+
+    def __init__(self, src, dst):
+        super().__init__()
+        self.argv = ["cp", "-a", src, dst]
+        self.done = None
+        self.start()
+
+    def run(self):
+        self.done = subprocess.run(self.argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, text=True, timeout=180)
+
+    def finish(self):
+        self.join(180)
+        assert self.done is not None, "cp hangs"
+        assert self.done.returncode == 0, self.done.stdout[-2000:]
+
+
+def test_tracker_killed_and_restarted_during_a_copy(make_swarm, tree):
+    s = make_swarm(peers=2)
+    a, b = s.peers
+    cp = Copy(tree, a.path("copy"))
+    for _ in range(3):
+        time.sleep(0.4)
+        s.kill_tracker()
+        time.sleep(0.3)
+        s.start_tracker()
+    cp.finish()
+    same_trees(tree, b.path("copy"))
+    assert s.status()["missing_chunks"] == 0
+
+
+def test_tracker_stopped_cleanly_and_restarted(make_swarm):
+    s = make_swarm(peers=2)
+    a, b = s.peers
+    open(a.path("f"), "w").write("before")
+    s.stop_tracker()
+    s.start_tracker()
+    assert open(b.path("f")).read() == "before"
+    open(b.path("f"), "w").write("after")
+    assert open(a.path("f")).read() == "after"
+
+
+def test_peer_killed_during_a_copy(make_swarm, tree):
+    s = make_swarm(peers=3)
+    a, b, c = s.peers
+    cp = Copy(tree, a.path("copy"))
+    time.sleep(0.5)
+    c.kill()
+    cp.finish()
+    same_trees(tree, b.path("copy"))
+    c.start()
+    same_trees(tree, c.path("copy"))
+
+
+def test_writer_killed_during_a_copy(make_swarm, tree):
+    """What close() had returned for is there, whole."""
+    s = make_swarm(peers=3)
+    a, b, _ = s.peers
+    closed = []
+
+    def copy_files():
+        for where, _, files in os.walk(tree):
+            for f in files:
+                src = os.path.join(where, f)
+                data = open(src, "rb").read()
+                try:
+                    with open(a.path(f"{os.path.basename(where)}-{f}"), "wb") as out:
+                        out.write(data)
+                except OSError:
+                    return
+                closed.append((f"{os.path.basename(where)}-{f}", data))
+    t = threading.Thread(target=copy_files)
+    t.start()
+    wait_for(lambda: len(closed) > 40, "40 files")
+    a.kill()
+    t.join(60)
+    assert not t.is_alive()
+    assert len(closed) > 40
+    for name, data in closed:
+        assert open(b.path(name), "rb").read() == data, name
+    a.start()
+    for name, data in closed:
+        assert open(a.path(name), "rb").read() == data, name
+
+
+def test_write_with_too_few_peers_then_repair(make_swarm):
+    s = make_swarm(peers=1)
+    a = s.peers[0]
+    data = os.urandom(3 * SLOT)
+    open(a.path("f"), "wb").write(data)
+    assert s.status()["under_replicated_chunks"] == 3
+    b = s.add_peer()
+    wait_for(lambda: s.status()["under_replicated_chunks"] == 0, "repair", 40)
+    a.kill()
+    assert open(b.path("f"), "rb").read() == data
+
+
+def test_flipped_byte_on_disk(make_swarm):
+    s = make_swarm(peers=3)
+    a, b, _ = s.peers
+    data = os.urandom(5 * SLOT)
+    open(a.path("f"), "wb").write(data)
+    info = s.info(a.path("f"))
+    assert len(info["chunks"]) == 5
+    for p in s.peers[:2]:
+        p.stop()
+        flipped = 0
+        for chunk in info["chunks"]:
+            path = p.chunk_file(chunk["id"])
+            if path:
+                with open(path, "r+b") as f:
+                    f.seek(1000)
+                    byte = f.read(1)[0]
+                    f.seek(1000)
+                    f.write(bytes([byte ^ 1]))
+                flipped += 1
+        p.start()
+        assert flipped
+        assert open(p.path("f"), "rb").read() == data
+        assert "corrupt" in p.read_log().lower()
+        wait_for(lambda: s.counter("chunks_corrupt") >= 1, "the counter")
+        # let repair bring every chunk back to two copies before more is damaged
+        wait_for(lambda: s.status()["under_replicated_chunks"] == 0, "repair", 60)
+        info = s.info(a.path("f")) if a.proc else s.info(b.path("f"))
+
+
+def test_truncated_chunk_file(make_swarm):
+    s = make_swarm(peers=2)
+    a, b = s.peers
+    data = os.urandom(2 * SLOT)
+    open(a.path("f"), "wb").write(data)
+    info = s.info(a.path("f"))
+    b.stop()
+    path = b.chunk_file(info["chunks"][0]["id"])
+    assert path
+    os.truncate(path, 777)
+    b.start()
+    assert open(b.path("f"), "rb").read() == data
+
+
+def test_peer_is_named_only_while_active(make_swarm):
+    s = make_swarm(peers=3)
+
+    def active():
+        return sum(p["state"] == "active" for p in s.status()["peers"])
+    assert active() == 3
+    s.peers[2].kill()
+    wait_for(lambda: active() == 2, "the dead peer to leave the list", 10)
+    s.peers[2].start()
+    wait_for(lambda: active() == 3, "the peer to come back", 10)
+    assert len(s.status()["peers"]) == 3
+    s.peers[1].stop()
+    assert active() == 2
+
+
+def test_deleted_chunks_leave_the_disks(make_swarm):
+    s = make_swarm(peers=2, tracker_args=["--garbage-grace", "1"])
+    a, b = s.peers
+    open(a.path("f"), "wb").write(os.urandom(4 * SLOT))
+    ids = [c["id"] for c in s.info(a.path("f"))["chunks"]]
+    assert all(p.chunk_file(i) for p in s.peers for i in ids)
+    os.unlink(b.path("f"))
+    wait_for(lambda: not any(p.chunk_file(i) for p in s.peers for i in ids), "garbage to go", 30)
+    wait_for(lambda: s.status()["chunks"] == 0, "no chunks", 10)
+
+
+def test_compaction_of_small_writes(make_swarm):
+    s = make_swarm(peers=2)
+    a, b = s.peers
+    data = bytearray(SLOT)
+    fd = os.open(a.path("f"), os.O_RDWR | os.O_CREAT)
+    rng = random.Random(5)
+    for _ in range(60):
+        off, piece = rng.randrange(SLOT - 4096), rng.randbytes(4096)
+        os.pwrite(fd, piece, off)
+        os.fsync(fd)
+        data[off:off + 4096] = piece
+    os.close(fd)
+    size = os.stat(b.path("f")).st_size
+    assert open(b.path("f"), "rb").read() == data[:size]
+
+    def depth():
+        return max(len(x["slices"]) for x in s.info(b.path("f"))["slots"])
+    wait_for(lambda: depth() <= 8, "compaction", 20)
+    assert open(b.path("f"), "rb").read() == data[:size]
+    assert s.counter("compactions") >= 1
+
+
+def test_flipped_byte_in_transit():
+    """A byte flipped between two peers: TLS drops the connection, the chunk is
+    sent again, and both ends have the right bytes."""
+    ns = f"pspfs-flip-{os.getpid()}"
+    if run("ip", "netns", "add", ns, check=False).returncode:
+        pytest.skip("cannot make a network namespace here")
+    proxy = None
+    try:
+        run("ip", "-n", ns, "link", "set", "lo", "up")
+        prefix = ["nsenter", f"--net=/run/netns/{ns}"]
+        with Swarm(peers=1, prefix=prefix) as s:
+            rules = (f"add table ip t; add chain ip t o {{ type nat hook output priority -100; }}; "
+                     f"add rule ip t o ip saddr != 127.0.0.99 ip daddr 127.0.0.12 tcp dport {s.port + 1} "
+                     f"redirect to :{s.port + 1000}")
+            done = run(*prefix, "nft", rules, check=False)
+            if done.returncode:
+                pytest.skip("nft does not work here: " + done.stderr)
+            here = os.path.dirname(os.path.abspath(__file__))
+            proxy = subprocess.Popen([*prefix, "/usr/bin/python3", f"{here}/flip_proxy.py", str(s.port + 1000),
+                                      "127.0.0.12", str(s.port + 1), "300000"], stdout=subprocess.PIPE, text=True)
+            assert proxy.stdout.readline() == "ready\n"
+            s.add_peer()
+            a, b = s.peers
+            data = os.urandom(8 * SLOT)
+            open(a.path("f"), "wb").write(data)
+            assert open(b.path("f"), "rb").read() == data
+            proxy.terminate()
+            out = proxy.communicate(timeout=10)[0]
+            assert "flipped" in out, "the proxy saw no traffic"
+            wait_for(lambda: s.status()["under_replicated_chunks"] == 0, "both copies", 30)
+            assert s.counter("chunks_resent") >= 1
+    finally:
+        if proxy and proxy.poll() is None:
+            proxy.kill()
+            proxy.wait(10)
+        run("ip", "netns", "del", ns, check=False)

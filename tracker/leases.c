@@ -1,0 +1,460 @@
+#include "leases.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "msg.h"
+#include "table.h"
+
+struct lease {
+	LIST_ENTRY(lease) of_inode;
+	TAILQ_ENTRY(lease) of_holder;
+	struct inode *inode;
+	struct holder *holder;
+	struct revoke *revoke;	/* not acknowledged yet, the latest */
+	uint8_t read, open;
+};
+
+struct inode {
+	uint64_t ino;
+	LIST_HEAD(, lease) leases;
+	UT_hash_handle hh;
+};
+
+/* That a waiter waits for a revocation. */
+struct wait {
+	LIST_ENTRY(wait) of_revoke;
+	LIST_ENTRY(wait) of_waiter;
+	struct waiter *waiter;
+};
+
+struct leases {
+	struct leases_ops ops;
+	size_t most;
+	struct inode *inodes;
+	struct revokes unsent;
+	LIST_HEAD(, holder) assumed;
+	unsigned n_assumed;
+};
+
+int leases_new(struct leases **out, const struct leases_ops *ops,
+	       size_t most)
+{
+	struct leases *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return -ENOMEM;
+	l->ops = *ops;
+	l->most = most;
+	TAILQ_INIT(&l->unsent);
+	*out = l;
+	return 0;
+}
+
+void leases_free(struct leases *l)
+{
+	if (!l)
+		return;
+	assert(!l->inodes && TAILQ_EMPTY(&l->unsent));
+	free(l);
+}
+
+void holder_init(struct holder *h)
+{
+	*h = (struct holder){ 0 };
+	TAILQ_INIT(&h->leases);
+	TAILQ_INIT(&h->sent);
+}
+
+/* --------------------------------------------------------- single leases */
+
+static struct inode *inode_find(const struct leases *l, uint64_t ino)
+{
+	struct inode *i;
+
+	HASH_FIND(hh, l->inodes, &ino, sizeof(ino), i);
+	return i;
+}
+
+static struct lease *lease_find(const struct leases *l,
+				const struct holder *h, uint64_t ino)
+{
+	struct inode *i = inode_find(l, ino);
+	struct lease *e;
+
+	if (!i)
+		return NULL;
+	LIST_FOREACH(e, &i->leases, of_inode)
+		if (e->holder == h)
+			return e;
+	return NULL;
+}
+
+static struct inode *inode_get(struct leases *l, uint64_t ino)
+{
+	struct inode *i = inode_find(l, ino);
+
+	if (i)
+		return i;
+	i = calloc(1, sizeof(*i));
+	if (!i)
+		return NULL;
+	i->ino = ino;
+	HASH_ADD(hh, l->inodes, ino, sizeof(i->ino), i);
+	if (TABLE_ADDED(i))
+		return i;
+	free(i);
+	return NULL;
+}
+
+static struct lease *lease_get(struct leases *l, struct holder *h,
+			       uint64_t ino)
+{
+	struct lease *e = lease_find(l, h, ino);
+	struct inode *i;
+
+	if (e)
+		return e;
+	e = calloc(1, sizeof(*e));
+	i = e ? inode_get(l, ino) : NULL;
+	if (!i) {
+		free(e);
+		return NULL;
+	}
+	e->inode = i;
+	e->holder = h;
+	LIST_INSERT_HEAD(&i->leases, e, of_inode);
+	TAILQ_INSERT_TAIL(&h->leases, e, of_holder);
+	return e;
+}
+
+static void lease_read(struct lease *e, int read)
+{
+	e->holder->n_read += (size_t)!!read;
+	e->holder->n_read -= e->read;
+	e->read = !!read;
+}
+
+static void lease_free(struct leases *l, struct lease *e)
+{
+	struct inode *i = e->inode;
+
+	lease_read(e, 0);
+	LIST_REMOVE(e, of_inode);
+	TAILQ_REMOVE(&e->holder->leases, e, of_holder);
+	free(e);
+	if (!LIST_EMPTY(&i->leases))
+		return;
+	HASH_DELETE(hh, l->inodes, i);
+	l->ops.idle(i->ino, l->ops.arg);
+	free(i);
+}
+
+/* A lease of which nothing is left goes. */
+static void lease_settle(struct leases *l, struct lease *e)
+{
+	if (!e->read && !e->open && !e->revoke)
+		lease_free(l, e);
+}
+
+int leases_held(const struct leases *l, uint64_t ino)
+{
+	return inode_find(l, ino) != NULL;
+}
+
+/* ----------------------------------------------------------- revocations */
+
+static struct revoke *revoke_new(struct holder *h)
+{
+	struct revoke *r = calloc(1, sizeof(*r));
+
+	if (r)
+		r->holder = h;
+	return r;
+}
+
+static int revoke_add(struct revoke *r, uint64_t ino)
+{
+	uint32_t cap = r->cap ? r->cap * 2 : 8;
+	uint64_t *inos;
+
+	if (r->n == r->cap) {
+		inos = realloc(r->inos, cap * sizeof(*inos));
+		if (!inos)
+			return -ENOMEM;
+		r->inos = inos;
+		r->cap = cap;
+	}
+	r->inos[r->n++] = ino;
+	return 0;
+}
+
+/* End a read lease: it is named by the revocation that is being gathered. */
+static int lease_revoke(struct leases *l, struct lease *e)
+{
+	struct holder *h = e->holder;
+	int err;
+
+	if (h->gather && e->revoke == h->gather) {
+		/* granted again since; it will be told after that grant */
+		lease_read(e, 0);
+		return 0;
+	}
+	if (h->gather && h->gather->n == MSG_INOS_MAX)
+		h->gather = NULL;
+	if (!h->gather) {
+		h->gather = revoke_new(h);
+		if (!h->gather)
+			return -ENOMEM;
+		TAILQ_INSERT_TAIL(&l->unsent, h->gather, link);
+	}
+	err = revoke_add(h->gather, e->inode->ino);
+	if (err)
+		return err;
+	e->revoke = h->gather;
+	lease_read(e, 0);
+	return 0;
+}
+
+struct revoke *leases_unsent(struct leases *l)
+{
+	struct revoke *r = TAILQ_FIRST(&l->unsent);
+
+	if (!r)
+		return NULL;
+	TAILQ_REMOVE(&l->unsent, r, link);
+	if (r->holder->gather == r)
+		r->holder->gather = NULL;
+	TAILQ_INSERT_TAIL(&r->holder->sent, r, link);
+	return r;
+}
+
+struct revoke *holder_revoke(const struct holder *h, uint32_t number)
+{
+	struct revoke *r;
+
+	TAILQ_FOREACH(r, &h->sent, link)
+		if (r->number == number)
+			return r;
+	return NULL;
+}
+
+static void wait_free(struct wait *w)
+{
+	LIST_REMOVE(w, of_revoke);
+	LIST_REMOVE(w, of_waiter);
+	w->waiter->n--;
+	free(w);
+}
+
+/* Nobody waits for it any more.  It is in no list. */
+static void revoke_end(struct leases *l, struct revoke *r)
+{
+	struct wait *w;
+
+	while ((w = LIST_FIRST(&r->waits))) {
+		struct waiter *waiter = w->waiter;
+
+		wait_free(w);
+		if (!waiter->n)
+			l->ops.ready(waiter, l->ops.arg);
+	}
+	free(r->inos);
+	free(r);
+}
+
+void leases_acked(struct leases *l, struct revoke *r, const uint64_t *open,
+		  uint32_t n_open)
+{
+	struct lease *e;
+
+	for (uint32_t i = 0; i < r->n; i++) {
+		e = lease_find(l, r->holder, r->inos[i]);
+		if (e && e->revoke == r)
+			e->open = 0;
+	}
+	for (uint32_t i = 0; i < n_open; i++) {
+		e = lease_find(l, r->holder, open[i]);
+		if (e && e->revoke == r)
+			e->open = 1;
+	}
+	for (uint32_t i = 0; i < r->n; i++) {
+		e = lease_find(l, r->holder, r->inos[i]);
+		if (!e || e->revoke != r)
+			continue;
+		e->revoke = NULL;
+		lease_settle(l, e);
+	}
+	TAILQ_REMOVE(&r->holder->sent, r, link);
+	revoke_end(l, r);
+}
+
+/* ---------------------------------------------------- granting, releasing */
+
+/* The oldest sixteenth goes at once: a message for each would be dear. */
+static void evict(struct leases *l, struct holder *h)
+{
+	size_t want = l->most / 16 + 1;
+	struct lease *e, *next, *last = TAILQ_LAST(&h->leases, lease_list);
+
+	for (e = TAILQ_FIRST(&h->leases); e && want; e = next) {
+		next = e == last ? NULL : TAILQ_NEXT(e, of_holder);
+		if (!e->read)
+			continue;
+		if (lease_revoke(l, e))
+			return;	/* without memory: at the next grant */
+		TAILQ_REMOVE(&h->leases, e, of_holder);
+		TAILQ_INSERT_TAIL(&h->leases, e, of_holder);
+		want--;
+	}
+}
+
+int leases_grant(struct leases *l, struct holder *h, uint64_t ino)
+{
+	struct lease *e = lease_get(l, h, ino);
+
+	if (!e)
+		return -ENOMEM;
+	lease_read(e, 1);
+	if (TAILQ_NEXT(e, of_holder)) {
+		TAILQ_REMOVE(&h->leases, e, of_holder);
+		TAILQ_INSERT_TAIL(&h->leases, e, of_holder);
+	}
+	if (h->n_read > l->most)
+		evict(l, h);
+	return 0;
+}
+
+int leases_open(struct leases *l, struct holder *h, uint64_t ino)
+{
+	struct lease *e = lease_get(l, h, ino);
+
+	if (!e)
+		return -ENOMEM;
+	e->open = 1;
+	return 0;
+}
+
+void leases_release(struct leases *l, struct holder *h, uint64_t ino,
+		    int forget)
+{
+	struct lease *e = lease_find(l, h, ino);
+
+	if (!e)
+		return;
+	e->open = 0;
+	if (forget)
+		lease_read(e, 0);
+	lease_settle(l, e);
+}
+
+/* --------------------------------------------------------------- waiting */
+
+void waiter_init(struct waiter *w)
+{
+	w->n = 0;
+	LIST_INIT(&w->waits);
+}
+
+void waiter_fini(struct waiter *w)
+{
+	struct wait *x;
+
+	while ((x = LIST_FIRST(&w->waits)))
+		wait_free(x);
+}
+
+static int wait_for(struct revoke *r, struct waiter *w)
+{
+	struct wait *x = LIST_FIRST(&r->waits);
+
+	if (x && x->waiter == w)
+		return 0;	/* for another inode that it touched */
+	x = calloc(1, sizeof(*x));
+	if (!x)
+		return -ENOMEM;
+	x->waiter = w;
+	LIST_INSERT_HEAD(&r->waits, x, of_revoke);
+	LIST_INSERT_HEAD(&w->waits, x, of_waiter);
+	w->n++;
+	return 0;
+}
+
+int leases_touch(struct leases *l, const struct holder *by, uint64_t ino,
+		 struct waiter *w)
+{
+	struct inode *i = inode_find(l, ino);
+	struct lease *e;
+	int err = 0;
+
+	if (!i)
+		return 0;
+	LIST_FOREACH(e, &i->leases, of_inode) {
+		if (e->holder == by)
+			continue;
+		if (e->read)
+			err = lease_revoke(l, e);
+		if (!err && e->revoke)
+			err = wait_for(e->revoke, w);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* --------------------------------------------------------- assumed holders */
+
+int leases_assume(struct leases *l, struct holder *h)
+{
+	assert(!h->assumed);
+	h->assumed = revoke_new(h);
+	if (!h->assumed)
+		return -ENOMEM;
+	LIST_INSERT_HEAD(&l->assumed, h, assumed_link);
+	l->n_assumed++;
+	return 0;
+}
+
+unsigned leases_assumed(const struct leases *l)
+{
+	return l->n_assumed;
+}
+
+int leases_wait_assumed(struct leases *l, const struct holder *by,
+			struct waiter *w)
+{
+	struct holder *h;
+
+	LIST_FOREACH(h, &l->assumed, assumed_link)
+		if (h != by && wait_for(h->assumed, w))
+			return -ENOMEM;
+	return 0;
+}
+
+void leases_drop(struct leases *l, struct holder *h)
+{
+	struct revoke *r, *next;
+	struct lease *e;
+
+	while ((e = TAILQ_FIRST(&h->leases)))
+		lease_free(l, e);
+	for (r = TAILQ_FIRST(&l->unsent); r; r = next) {
+		next = TAILQ_NEXT(r, link);
+		if (r->holder != h)
+			continue;
+		TAILQ_REMOVE(&l->unsent, r, link);
+		revoke_end(l, r);
+	}
+	h->gather = NULL;
+	while ((r = TAILQ_FIRST(&h->sent))) {
+		TAILQ_REMOVE(&h->sent, r, link);
+		revoke_end(l, r);
+	}
+	if (h->assumed) {
+		LIST_REMOVE(h, assumed_link);
+		l->n_assumed--;
+		revoke_end(l, h->assumed);
+		h->assumed = NULL;
+	}
+}

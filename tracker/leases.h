@@ -1,0 +1,103 @@
+/*
+ * leases -- who may answer from memory, and who has what open.
+ *
+ * A holder (a session) has, for an inode, a read lease, or the inode open, or
+ * both.  A change of an inode touches it: every other holder's lease ends
+ * with a revocation, and what waits for the change (a waiter) is ready once
+ * all of them are acknowledged, or their holders dropped.
+ *
+ * Happy path: leases_touch() gathers inodes into one revocation a holder;
+ * leases_unsent() hands it out, leases_acked() ends it and says which of its
+ * inodes are open there.  A lease granted between the two is a new one: it
+ * outlives the acknowledgement.
+ * Failure: a holder that stays silent is dropped by the caller when its time
+ * is over; leases_drop() ends all that it had and all that waits for it.
+ * After a restart nobody knows who had leases: leases_assume() makes a holder
+ * stand for a lease on everything until it is dropped.
+ *
+ * Knows no time, no frames, no sessions.  Threads: one.
+ */
+#ifndef PSPFS_LEASES_H
+#define PSPFS_LEASES_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#define LEASES_MAX 200000	/* read leases of a holder; older are revoked */
+
+struct leases;
+struct wait;
+
+/* Something that waits for revocations; embedded in what waits. */
+struct waiter {
+	unsigned n;		/* revocations that it waits for */
+	LIST_HEAD(, wait) waits;
+};
+
+/* A revocation: one message to one holder. */
+struct revoke {
+	TAILQ_ENTRY(revoke) link;	/* leases' unsent, or holder's sent */
+	struct holder *holder;
+	uint32_t number;		/* the caller's, set when sent */
+	uint64_t *inos;
+	uint32_t n, cap;
+	LIST_HEAD(, wait) waits;
+};
+TAILQ_HEAD(revokes, revoke);
+
+/* One session's leases; embedded in the session. */
+struct holder {
+	TAILQ_HEAD(lease_list, lease) leases;	/* least recently granted first */
+	size_t n_read;
+	struct revoke *gather;		/* unsent, takes more inodes */
+	struct revokes sent;
+	struct revoke *assumed;		/* stands for a lease on everything */
+	LIST_ENTRY(holder) assumed_link;
+};
+
+struct leases_ops {
+	void (*ready)(struct waiter *w, void *arg);	/* w->n is 0 */
+	/* Nobody has a lease on @ino any more, nor has it open. */
+	void (*idle)(uint64_t ino, void *arg);
+	void *arg;
+};
+
+int leases_new(struct leases **out, const struct leases_ops *ops,
+	       size_t most);
+/* Every holder must have been dropped. */
+void leases_free(struct leases *l);
+
+void holder_init(struct holder *h);
+int leases_assume(struct leases *l, struct holder *h);
+unsigned leases_assumed(const struct leases *l);	/* holders assumed */
+
+/* 0 or -ENOMEM: then the answer that grants it must not be given. */
+int leases_grant(struct leases *l, struct holder *h, uint64_t ino);
+/* @h has @ino open. */
+int leases_open(struct leases *l, struct holder *h, uint64_t ino);
+/* It has it open no more; @forget: nor needs it the read lease. */
+void leases_release(struct leases *l, struct holder *h, uint64_t ino,
+		    int forget);
+/* Is there a lease on @ino, or is it open anywhere? */
+int leases_held(const struct leases *l, uint64_t ino);
+
+void waiter_init(struct waiter *w);
+void waiter_fini(struct waiter *w);
+/* @ino was changed by @by (NULL: nobody): @w waits for all others. */
+int leases_touch(struct leases *l, const struct holder *by, uint64_t ino,
+		 struct waiter *w);
+/* @w waits for all assumed holders but @by. */
+int leases_wait_assumed(struct leases *l, const struct holder *by,
+			struct waiter *w);
+
+/* The next revocation to be sent, now in its holder's list; or NULL. */
+struct revoke *leases_unsent(struct leases *l);
+/* Its answer: @open are those of its inodes that are open there. */
+void leases_acked(struct leases *l, struct revoke *r, const uint64_t *open,
+		  uint32_t n_open);
+struct revoke *holder_revoke(const struct holder *h, uint32_t number);
+/* All that @h had has ended. */
+void leases_drop(struct leases *l, struct holder *h);
+
+#endif
