@@ -18,7 +18,8 @@ ALL_CFLAGS = -std=gnu11 -pthread $(WARN) $(CPPFLAGS) $(CFLAGS) -MMD -MP
 # Every source file, by folder, in dependency order.
 NET     := log text codec msg status counters buf md5 md5_avx2 md5_avx512 \
 	   hasher pool key loop tls rpc dgram daemon
-FS      :=
+FS      := trailer store_index store_io store_sync store_scan store_open store \
+	   cache slices
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
 CLI     := pspfs_main cli cli_status cli_info
@@ -30,8 +31,8 @@ BENCH_NET     := bench_md5 bench_rpc
 BENCH_TRACKER := bench_ns
 
 # Unit tests and simulations, by the folder that they test.
-UNIT_NET     := unit_text unit_codec unit_msg unit_md5 unit_threads unit_key
-UNIT_FS      :=
+UNIT_NET     := unit_text unit_log unit_codec unit_msg unit_md5 unit_threads unit_key
+UNIT_FS      := unit_store unit_cache unit_slices
 UNIT_TRACKER := unit_db unit_ns unit_ns_map
 
 VERSION := 0.1

@@ -21,6 +21,13 @@
 #include "msg.h"
 
 struct fetch;
+struct parts;
+
+int fetch_new(struct fetch **out, const struct parts *p);
+/* What is under way ends soon with -ECANCELED, what comes likewise. */
+void fetch_shut(struct fetch *f);
+/* Waits until nothing is under way: shut it, close peers and link before. */
+void fetch_free(struct fetch *f);
 
 struct fetch_want {
 	struct m_chunk chunk;	/* holders are copied */

@@ -59,13 +59,18 @@ int gate_is_shut(struct gate *g)
 	return shut;
 }
 
-void gate_fini(struct gate *g)
+void gate_wait(struct gate *g)
 {
 	pthread_mutex_lock(&g->lock);
 	g->shut = 1;
 	while (g->inside)
 		pthread_cond_wait(&g->empty, &g->lock);
 	pthread_mutex_unlock(&g->lock);
+}
+
+void gate_fini(struct gate *g)
+{
+	gate_wait(g);
 	pthread_cond_destroy(&g->empty);
 	pthread_mutex_destroy(&g->lock);
 }

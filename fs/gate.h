@@ -26,7 +26,9 @@ void gate_leave(struct gate *g);
 /* Nobody enters any more. */
 void gate_shut(struct gate *g);
 int gate_is_shut(struct gate *g);
-/* Waits until all have left; the gate is no more. */
+/* Shuts, and waits until all have left. */
+void gate_wait(struct gate *g);
+/* The same; then the gate is no more. */
 void gate_fini(struct gate *g);
 
 #endif

@@ -43,15 +43,15 @@ struct ops {
 struct answer {
 	int err;
 	int heard;		/* the tracker itself answered (also errors) */
-	const void *body;
-	size_t len;
+	struct buf *buf;	/* the body; NULL if err */
 	struct arena arena;	/* freed when the completion returns */
 };
 
 /* Decode into @m (struct m_NAME); 0, or why there is no answer. */
 #define ANSWER(a, name, m)                                                    \
 	((a)->err ? (a)->err                                                  \
-		  : m_##name##_decode(m, &(a)->arena, (a)->body, (a)->len))
+		  : m_##name##_decode(m, &(a)->arena, (a)->buf->data,         \
+				      (a)->buf->len))
 
 struct dir;
 struct call;
@@ -101,12 +101,21 @@ void call_changed(struct call *c, const struct m_attr *a);
 /* The inode lost a name: when that was the last, tell who may hold it. */
 void ops_name_gone(struct ops *o, uint64_t ino, uint32_t nlink);
 
+/* What the kernel is told for -errno @err. */
+int ops_errno(int err);
 /* Copy a name that came from the kernel; 0 or -ENAMETOOLONG. */
 int ops_name(char out[OPS_NAME], const char *name);
 
-/* Truncation, shared by open(O_TRUNC), setattr and fallocate: flush what is
- * dirty, then send c->set.  @done gets the tracker's answer, setattr_r. */
+/* Ask for the attributes of c->ino: @done gets a getattr_r. */
+void call_getattr(struct call *c, call_fn done);
+/* Flush what is dirty of c->ino, then send c->set; @done passes what it got
+ * to call_setattr_done(), which decodes it and tells the tree. */
 void call_setattr(struct call *c, call_fn done);
+int call_setattr_done(struct call *c, struct answer *a,
+		      struct m_setattr_r *m);
+
+/* The last step of open and create: c->fi says how, @a what. */
+void call_reply_open(struct call *c, const struct m_attr *a, int created);
 
 /* ops_dir.c */
 void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
@@ -145,8 +154,6 @@ void ops_statfs(fuse_req_t req, fuse_ino_t ino);
 
 /* ops_file.c */
 void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
-/* The last step of open and create: c->fi and @a. */
-void call_reply_open(struct call *c, const struct m_attr *a, int created);
 void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	      struct fuse_file_info *fi);
 void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,

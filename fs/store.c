@@ -215,7 +215,7 @@ int store_get(struct store *s, uint64_t chunk, struct chunk_meta *m,
 	fd = store_open_copy(s, chunk, &c);
 	if (fd < 0)
 		return fd;
-	b = buf_new(c.len);
+	b = buf_new(c.len + MD5_LEN);
 	err = b ? io_read(s, fd, &c, b->data, m) : -ENOMEM;
 	close(fd);
 	if (err) {

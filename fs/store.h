@@ -79,7 +79,8 @@ int store_put(struct store *s, const struct chunk_meta *m, const void *data,
 	      enum copy_kind kind, int sync);
 /* Read a chunk into a new buf and check the trailer's magic, ids, length.
  * The MD5 is NOT computed: the caller hashes and compares with m->md5.
- * Refreshes its last use.  Blocking I/O. */
+ * Refreshes its last use.  The buf has room for the MD5 behind the payload.
+ * Blocking I/O. */
 int store_get(struct store *s, uint64_t chunk, struct chunk_meta *m,
 	      struct buf **out);
 /* Make earlier puts durable; skips those that are already or are absent. */

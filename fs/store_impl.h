@@ -23,11 +23,12 @@
 #define HASH_NONFATAL_OOM 1
 /* Ids count up: their low bits spread better than any hash of them, which
  * keeps the buckets few and the chains short. */
-#define HASH_FUNCTION(key, len, hash) ((hash) = *(const unsigned *)(key))
+#define HASH_FUNCTION(key, len, hash) ((hash) = store_hash(key))
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/queue.h>
 #include <uthash.h>
 
@@ -35,6 +36,14 @@
 
 #define STORE_DIRS 256		/* sub-directories of chunks/ */
 #define STORE_NAME_MAX 32	/* "ab/0123456789abcdef.cached" and NUL */
+
+static inline unsigned store_hash(const void *key)
+{
+	uint64_t id;
+
+	memcpy(&id, key, sizeof(id));
+	return (unsigned)id;
+}
 
 /* What the index knows of a chunk, at a moment. */
 struct copy {

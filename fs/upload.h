@@ -23,6 +23,13 @@
 #define UPLOAD_TAIL MD5_LEN	/* room needed after the payload */
 
 struct upload;
+struct parts;
+
+int upload_new(struct upload **out, const struct parts *p);
+/* What is under way ends soon with -ECANCELED, what comes likewise. */
+void upload_shut(struct upload *u);
+/* Waits until nothing is under way: shut it, close peers and link before. */
+void upload_free(struct upload *u);
 
 struct upload_job {
 	/* in: the payload is data->data[0..len); data->cap >= len + 16; the

@@ -62,7 +62,7 @@ uint32_t get_u32(const uint8_t *p);
 uint64_t get_u64(const uint8_t *p);
 
 struct arena {
-	SLIST_HEAD(, arena_block) blocks;
+	SLIST_HEAD(arena_blocks, arena_block) blocks;
 	size_t total;		/* bytes handed out */
 };
 

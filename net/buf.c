@@ -24,8 +24,8 @@
 
 enum {
 	ALIGN = 64,
-	SMALLEST_LOG = 16,	/* blocks below 64 KiB are malloc's business */
-	LARGEST_LOG = 25,	/* nor is one pooled that fills the whole pool */
+	SMALLEST_LOG = 16,	/* what is below 64 KiB is malloc's business */
+	LARGEST_LOG = 25,	/* above, one would be more than the pool */
 	STEPS = 4,		/* classes to a power of two */
 	N_CLASSES = (LARGEST_LOG - SMALLEST_LOG) * STEPS + 1,
 	NOT_POOLED = -1,
@@ -40,7 +40,7 @@ struct block {
 
 static struct {
 	pthread_mutex_t lock;
-	SLIST_HEAD(, block) free[N_CLASSES];
+	SLIST_HEAD(block_list, block) free[N_CLASSES];
 	size_t bytes;		/* in all free lists */
 } pool = { .lock = PTHREAD_MUTEX_INITIALIZER };
 

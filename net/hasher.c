@@ -15,7 +15,7 @@ struct hasher {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;	/* on CLOCK_MONOTONIC */
 	/* guarded by lock */
-	STAILQ_HEAD(, hash_job) queue;
+	STAILQ_HEAD(hash_queue, hash_job) queue;
 	size_t queued;
 	size_t urgent;		/* of those queued */
 	int ending;

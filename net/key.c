@@ -39,7 +39,8 @@ static int key_parse(struct key *k, const char *text, size_t n)
 	if (n != KEY_TEXT - 1)	/* the newline may lack */
 		return -EINVAL;
 	for (int i = 0; i < KEY_LEN; i++) {
-		int hi = hex_digit(text[2 * i]), lo = hex_digit(text[2 * i + 1]);
+		int hi = hex_digit(text[2 * i]);
+		int lo = hex_digit(text[2 * i + 1]);
 
 		if (hi < 0 || lo < 0)
 			return -EINVAL;

@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LINE_LEN = 2048, TEXT_LEN = 1536, SITES = 64, SITE_TEXT = 80 };
+enum { LINE_LEN = 2048, TEXT_LEN = 1536, SITES = 64, WAYS = 4, SITE_TEXT = 80 };
 
 /* A message that was seen lately. */
 struct site {
@@ -172,11 +172,25 @@ static uint64_t hash_text(const char *file, int line, const char *text)
 	return h;
 }
 
+/* The site of @hash, or the least busy of the few that it may take. */
+static struct site *site_of(uint64_t hash)
+{
+	struct site *set = &g.sites[hash % (SITES / WAYS) * WAYS], *s = set;
+
+	for (int i = 0; i < WAYS; i++) {
+		if (set[i].hash == hash && set[i].seen)
+			return &set[i];
+		if (set[i].seen < s->seen)
+			s = &set[i];
+	}
+	return s;
+}
+
 /* Whether to write this message now; called with the lock. */
 static int admit(const struct timespec *now, enum log_level level,
 		 uint64_t hash, const char *text)
 {
-	struct site *s = &g.sites[hash % SITES];
+	struct site *s;
 
 	if (g.swept != now->tv_sec) {
 		g.swept = now->tv_sec;
@@ -184,6 +198,7 @@ static int admit(const struct timespec *now, enum log_level level,
 			if (g.sites[i].second != now->tv_sec)
 				site_end(now, &g.sites[i]);
 	}
+	s = site_of(hash);
 	if (s->hash != hash || !s->seen) {
 		site_end(now, s);
 		s->hash = hash;

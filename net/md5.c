@@ -173,7 +173,7 @@ static int longest_first(const void *a, const void *b)
  */
 static void run_batch(const struct engine *e, struct md5_job *jobs, size_t n)
 {
-	struct md5_job *sorted[MD5_BATCH];
+	struct md5_job *sorted[MD5_BATCH] = { NULL };
 	size_t total = 0, alone = 0;
 
 	for (size_t i = 0; i < n; i++) {

@@ -14,7 +14,7 @@ struct pool {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	/* guarded by lock */
-	STAILQ_HEAD(, pool_work) queue;
+	STAILQ_HEAD(pool_queue, pool_work) queue;
 	int ending;
 	/* fixed after start */
 	pthread_t threads[];

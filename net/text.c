@@ -172,7 +172,7 @@ int addr_parse(const char *s, uint16_t default_port, struct addr *out)
 	} else if (colon && !strchr(colon + 1, ':')) {
 		n = (size_t)(colon - s);
 	} else {
-		colon = NULL;	/* more than one: an IPv6 address, no port */
+		colon = NULL;	/* several: an IPv6 address, no port */
 	}
 	if (!n || n >= sizeof(name))
 		return -EINVAL;

@@ -116,14 +116,12 @@ static void get_map(uint64_t i)
 
 static void read_dir(uint64_t i)
 {
-	static uint64_t after;
 	struct m_readdir_r out;
 
 	if (i % PER_DIR)
 		return;
 	must(ns_readdir(ns, &arena, dirs[i / PER_DIR], 0, PER_DIR, &out),
 	     "readdir");
-	after += out.n_entries;
 }
 
 static void unlink_and_reap(uint64_t i)

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "msg.h"
 #include "rpc.h"
@@ -80,11 +81,22 @@ static void start(void *arg)
 		next_call(s->b);
 }
 
+/* Of this process, user and system; steadier than the clock on a busy
+ * machine. */
+static uint64_t cpu_us(void)
+{
+	struct rusage r;
+
+	getrusage(RUSAGE_SELF, &r);
+	return (r.ru_utime.tv_sec + r.ru_stime.tv_sec) * 1000000ull +
+	       r.ru_utime.tv_usec + r.ru_stime.tv_usec;
+}
+
 static void run(struct rpc *c, const char *name, uint16_t type, int depth)
 {
 	struct bench b = { .conn = c, .type = type };
 	struct start s = { &b, depth };
-	uint64_t t0 = now_us();
+	uint64_t t0 = now_us(), cpu0 = cpu_us();
 	double sec;
 
 	b.bulk = type == T_PUT ? chunk : NULL;
@@ -93,14 +105,25 @@ static void run(struct rpc *c, const char *name, uint16_t type, int depth)
 	sem_wait(&b.over);
 	sem_destroy(&b.over);
 	sec = (now_us() - t0) / 1e6;
-	printf("%-22s %9.0f calls/s %8.1f us each", name, b.calls / sec,
-	       sec * 1e6 / b.calls);
+	printf("%-22s %9.0f calls/s %7.1f us each %7.1f us CPU", name,
+	       b.calls / sec, sec * 1e6 / b.calls,
+	       (double)(cpu_us() - cpu0) / b.calls);
 	if (type != T_ECHO)
 		printf(" %8.0f MB/s", b.calls / sec * CHUNK / 1e6);
 	printf("%s\n", b.failed ? "  FAILED" : "");
 }
 
-static const struct rpc_ops server_ops = { .request = serve };
+static void server_down(struct rpc *c, int err, void *arg)
+{
+	(void)c;
+	(void)err;
+	sem_post(arg);
+}
+
+static const struct rpc_ops server_ops = {
+	.request = serve,
+	.down = server_down,
+};
 static const struct rpc_ops client_ops = { .request = NULL };
 
 int main(void)
@@ -111,14 +134,16 @@ int main(void)
 	struct loop *a, *b;
 	struct addr at;
 	struct rpc *c;
+	sem_t down;
 
+	sem_init(&down, 0, 0);
 	chunk = buf_new(CHUNK);
 	if (!chunk || addr_parse(AT, 0, &at) || loop_new(&a, "server") ||
 	    loop_new(&b, "client"))
 		return 1;
 	memset(chunk->data, 7, CHUNK);
 	chunk->len = CHUNK;
-	if (rpc_listen(&listener, &a, 1, &server, &at, &server_ops, NULL) ||
+	if (rpc_listen(&listener, &a, 1, &server, &at, &server_ops, &down) ||
 	    rpc_connect(&c, b, &client, &at, NULL, ROLE_TRACKER, 0, &client_ops,
 			NULL)) {
 		fprintf(stderr, "bench_rpc: cannot use %s\n", AT);
@@ -133,8 +158,8 @@ int main(void)
 	rpc_close(c);
 	rpc_unref(c);
 	rpc_listener_free(listener);
+	sem_wait(&down);
 	loop_free(b);
-	/* The server's end has seen the goodbye, or will when it stops. */
 	loop_free(a);
 	buf_unref(chunk);
 	return 0;

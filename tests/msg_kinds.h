@@ -127,7 +127,7 @@ static void fill_md5(uint8_t md5[MD5_LEN])
 /* What the next encoding is to do wrong. */
 static struct {
 	unsigned extend;	/* unknown bytes at the end of each record */
-	int target;		/* number of the list or string to be changed */
+	int target;		/* number of the list or string to change */
 	enum { AS_IS, ALL, ONE_MORE, COUNT_OF_MAX, COUNT_HUGE } how;
 	/* out */
 	int n_limited;		/* lists and strings met */

@@ -143,7 +143,7 @@ static void arena_gives_zeroed_aligned_memory(void **state)
 	}
 	assert_true(a.total >= sum && a.total < sum + 300 * 16);
 	assert_null(arena_alloc(&a, SIZE_MAX));
-	assert_null(arena_alloc(&a, SIZE_MAX - 64));
+	assert_null(arena_alloc(&a, SIZE_MAX - 20));
 	arena_fini(&a);
 	assert_int_equal(a.total, 0);
 	arena_fini(&a);

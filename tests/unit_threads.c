@@ -180,13 +180,30 @@ static void hasher_serves_many_threads(void **state)
 	assert_true(counter_get(CNT_MD5_BYTES) - bytes == sum);
 }
 
+/* How long @j takes behind an idle one that waits for company. */
+static uint64_t urgent_us(struct hasher *h, struct test_job j[2])
+{
+	struct done_count count = { PTHREAD_MUTEX_INITIALIZER,
+				    PTHREAD_COND_INITIALIZER, 0 };
+	uint64_t began = now_us();
+
+	for (unsigned i = 0; i < 2; i++) {
+		job_init(&j[i], &count, i);
+		j[i].hash.urgent = i == 1;
+		hasher_submit(h, &j[i].hash);
+		usleep(100);	/* it is asleep by now, mostly */
+	}
+	wait_done(&count, 2);
+	return now_us() - began;
+}
+
 /* A lone job waits for company, but not for ever; an urgent one does not. */
 static void hasher_waits_its_time(void **state)
 {
 	struct done_count count = { PTHREAD_MUTEX_INITIALIZER,
 				    PTHREAD_COND_INITIALIZER, 0 };
 	uint64_t began, fastest = UINT64_MAX;
-	struct test_job j;
+	struct test_job j, pair[2];
 	struct hasher *h;
 
 	(void)state;
@@ -199,16 +216,14 @@ static void hasher_waits_its_time(void **state)
 	assert_true(now_us() - began >= HASHER_WAIT_US);
 	job_check(&j);
 	for (int i = 0; i < 50; i++) {
-		job_init(&j, &count, 2);
-		j.hash.urgent = 1;
-		began = now_us();
-		hasher_submit(h, &j.hash);
-		wait_done(&count, 2 + i);
-		if (now_us() - began < fastest)
-			fastest = now_us() - began;
+		uint64_t us = urgent_us(h, pair);
+
+		if (us < fastest)
+			fastest = us;
+		job_check(&pair[0]);
+		job_check(&pair[1]);
 	}
 	assert_true(fastest < HASHER_WAIT_US);
-	job_check(&j);
 	hasher_free(h);
 }
 
@@ -267,10 +282,13 @@ static void buf_reuses_large_blocks(void **state)
 	other->data[0] = 1;	/* still ours */
 	other->len = 9;
 	buf_unref(other);
-	b = buf_new((512 << 10) + 1);
-	assert_ptr_equal(b->data, data);
-	assert_int_equal(b->len, 0);
-	buf_unref(b);
+	/* Many times what the pool may hold. */
+	for (int i = 0; i < 300; i++) {
+		b = buf_new((512 << 10) + 1);
+		assert_ptr_equal(b->data, data);
+		assert_int_equal(b->len, 0);
+		buf_unref(b);
+	}
 }
 
 static void buf_dup_copies(void **state)

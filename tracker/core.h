@@ -86,6 +86,8 @@ void core_tick(struct core *c);
 int core_end(struct core *c);
 
 uint64_t core_swarm(const struct core *c);
+/* The tracker's own id, for TLS. */
+uint64_t core_id(const struct core *c);
 /* The session on @conn (0: none yet), for joining its datagrams. */
 uint64_t core_session(const struct core *c, uint64_t conn);
 

@@ -25,7 +25,8 @@ void db_close(struct db *db);
 /* One transaction a batch.  db_commit(sync=1) returns only once it and all
  * before it is on the disk; without, it survives the death of the process.
  * On an error the batch is rolled back; db_rollback() without a batch does
- * nothing.  Once the disk refused to sync, every later batch gives -EIO. */
+ * nothing.  When the disk is full SQLite gives up a whole batch at once:
+ * everything else in it, and its commit, then fail with that error.  Once the disk refused to sync, every later batch gives -EIO. */
 int db_begin(struct db *db);
 int db_commit(struct db *db, int sync);
 void db_rollback(struct db *db);

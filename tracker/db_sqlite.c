@@ -33,6 +33,7 @@ struct db {
 	struct db_stmt no_memory;	/* what db_prep returns then */
 	uint64_t rollbacks;
 	int in_batch;
+	int lost;		/* why SQLite rolled the batch back itself */
 	int dead;		/* a sync failed: what is on disk is unknown */
 	char path[];
 };
@@ -83,13 +84,27 @@ static const char *mend_of(int rc)
 	case SQLITE_PERM:
 	case SQLITE_CANTOPEN:
 		return "check that its directory exists and may be written";
+	case SQLITE_ERROR:
+	case SQLITE_CONSTRAINT:
+	case SQLITE_MISUSE:
+	case SQLITE_RANGE:
+		return "this is a mistake in psptrackerd: please report it";
 	}
 	return "check its disk";
+}
+
+/* Some errors (a full disk is one) make SQLite roll back the transaction on
+ * its own.  What ran after that would be committed, each bit alone. */
+static int batch_lost(const struct db *db)
+{
+	return db->in_batch && sqlite3_get_autocommit(db->h);
 }
 
 /* Log what SQLite says about @rc, once, here; returns its -errno. */
 static int failed(struct db *db, int rc, const char *doing)
 {
+	if (batch_lost(db))
+		db->lost = errno_of(rc);
 	log_error("database %s: %s: %s (%d): %s", db->path, doing,
 		  sqlite3_errmsg(db->h), rc, mend_of(rc));
 	return errno_of(rc);
@@ -154,19 +169,12 @@ void db_bind_null(struct db_stmt *s, int at)
 		bound(s, sqlite3_bind_null(s->st, at));
 }
 
-/* Some errors make SQLite roll back the whole transaction on its own.
- * Whatever ran after that would be committed alone. */
-static int batch_lost(const struct db *db)
-{
-	return db->in_batch && sqlite3_get_autocommit(db->h);
-}
-
 int db_step(struct db_stmt *s)
 {
 	int rc, err = s->err;
 
 	if (!err && batch_lost(s->db))
-		err = -EIO;
+		err = s->db->lost ? s->db->lost : -EIO;
 	if (err) {
 		db_reset(s);
 		return err;
@@ -235,6 +243,7 @@ int db_begin(struct db *db)
 		return -EIO;
 	err = db_run(db_prep(db, "BEGIN IMMEDIATE"));
 	db->in_batch = !err;
+	db->lost = 0;
 	return err;
 }
 

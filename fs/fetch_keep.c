@@ -1,0 +1,84 @@
+/*
+ * fetch_keep -- what was fetched from a peer is kept and announced, so that
+ * every reader becomes a source.
+ *
+ * Only as far as the disk keeps up: beyond FETCH_KEEP_MAX at once a chunk is
+ * not kept.  One that replaces a corrupt copy is kept as what that was.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fetch_internal.h"
+#include "log.h"
+
+struct keep {
+	struct pool_work work;
+	struct fetch *fetch;
+	struct chunk_meta meta;
+	struct buf *buf;
+	enum copy_kind kind;
+};
+
+static void write_copy(struct pool_work *w)
+{
+	struct keep *k = (struct keep *)((char *)w -
+					 offsetof(struct keep, work));
+	struct fetch *ft = k->fetch;
+	uint64_t id = k->meta.chunk;
+	int err, kind;
+
+	err = store_put(ft->parts->store, &k->meta, k->buf->data, k->kind, 0);
+	if (err && err != -ENOSPC)
+		log_warn("chunk %016" PRIx64 " cannot be kept here: %s", id,
+			 strerror(-err));
+	kind = err ? 0 : store_has(ft->parts->store, id);
+	if (kind)
+		link_have(ft->parts->link, id, (enum copy_kind)kind);
+	buf_unref(k->buf);
+	free(k);
+	pthread_mutex_lock(&ft->lock);
+	ft->keeping--;
+	pthread_mutex_unlock(&ft->lock);
+	gate_leave(&ft->gate);
+}
+
+static int may_keep(struct fetch *ft)
+{
+	int may;
+
+	pthread_mutex_lock(&ft->lock);
+	may = ft->keeping < FETCH_KEEP_MAX;
+	ft->keeping += may != 0;
+	pthread_mutex_unlock(&ft->lock);
+	return may;
+}
+
+void fetch_keep(struct flight *f, struct buf *buf)
+{
+	struct fetch *ft = f->fetch;
+	struct keep *k;
+
+	if (!may_keep(ft))
+		return;
+	k = calloc(1, sizeof(*k));
+	if (!k) {
+		pthread_mutex_lock(&ft->lock);
+		ft->keeping--;
+		pthread_mutex_unlock(&ft->lock);
+		return;
+	}
+	gate_enter_more(&ft->gate);
+	k->fetch = ft;
+	k->meta = (struct chunk_meta){
+		.chunk = f->id, .ino = f->want.ino, .slot = f->want.slot,
+		.pos = f->want.pos, .len = f->want.chunk.len,
+	};
+	memcpy(k->meta.md5, f->want.chunk.md5, MD5_LEN);
+	k->kind = f->spoilt ? (enum copy_kind)f->spoilt : COPY_CACHED;
+	k->buf = buf_ref(buf);
+	k->work.fn = write_copy;
+	pool_run(ft->parts->pool, &k->work);
+}

@@ -1,0 +1,350 @@
+/*
+ * file_internal.h -- what the file_*.c share.  Nobody else includes it.
+ *
+ * Locks, in this order: file.lock, files.lock.  Neither is held while a
+ * function of link, fetch, upload or a callback runs: what is to be done
+ * after a change is gathered in a struct todo under file.lock and run by
+ * todo_run() without it.
+ *
+ * References: a handle, a read, a waiter, a request under way and "busy"
+ * (uncommitted data) each hold one on their struct file.  Whoever calls
+ * todo_run() holds one, too.
+ */
+#ifndef PSPFS_FILE_INTERNAL_H
+#define PSPFS_FILE_INTERNAL_H
+
+#include <pthread.h>
+#include <sys/queue.h>
+
+/* An allocation that fails inside uthash leaves hh.tbl NULL. */
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#include "file.h"
+#include "loop.h"
+#include "ranges.h"
+#include "slices.h"
+#include "spans.h"
+
+enum {
+	FILE_SLOT_MIN = 1 << 10,	/* bytes of a slot */
+	FILE_SLOT_MAX = 16 << 20,
+	FILE_PAGE_SLOTS = 256,	/* slots of a map page */
+	FILE_PAGE_LEAST = 32,	/* of one whose slots are very deep */
+	FILE_PAGES_MAX = 64,	/* pages kept of a file */
+	FILE_COMMIT_MANY = 64,	/* extents that are worth a commit */
+	FILE_COMMIT_BYTES = 64 << 20,	/* likewise */
+	FILE_COMMIT_MAX = 1024,	/* extents of a commit, but for a group */
+	FILE_RECENT_MAX = 65536,	/* chunks to be synced later */
+	FILE_PIECES_MAX = 64,	/* slots remembered as written in pieces */
+	FILE_COMPACTIONS = 2,	/* at once */
+	FILE_COMPACT_QUEUE = 256,
+	FILE_TRIES = 3,		/* of a read whose map was outrun */
+};
+
+/* ------------------------------------------------------------- the map */
+
+/* A chunk's particulars; fixed.  In one page's table. */
+struct mchunk {
+	UT_hash_handle hh;
+	int refs;		/* atomic: slices of the page, reads */
+	struct m_chunk c;	/* c.holders are those behind */
+	uint32_t holders[];
+};
+
+struct mslot {
+	struct m_slice *v;
+	uint32_t n, cap;
+};
+
+/* Slots [first, first+count); guarded by its file's lock. */
+struct page {
+	TAILQ_ENTRY(page) lru;
+	int refs;		/* the file's list, reads */
+	uint64_t first;
+	uint32_t count;
+	uint64_t version;	/* of the file, as this page has it */
+	uint64_t size;		/* likewise */
+	struct mchunk *chunks;
+	struct mslot slots[FILE_PAGE_SLOTS];
+};
+TAILQ_HEAD(page_list, page);
+
+/* A read that waits for a page; gets it with a reference, or an error. */
+struct map_wait {
+	TAILQ_ENTRY(map_wait) next;
+	struct page *page;
+	int err;
+};
+TAILQ_HEAD(map_wait_list, map_wait);
+
+/* A getmap under way. */
+struct map_req {
+	TAILQ_ENTRY(map_req) next;
+	struct file *f;
+	uint64_t first, gen;
+	uint32_t count;
+	struct map_wait_list waits;
+};
+TAILQ_HEAD(map_req_list, map_req);
+
+/* ------------------------------------------------------ uncommitted data */
+
+/* Bytes that were sealed: they leave as one chunk, one slice.  Fixed but
+ * for state, off (of an append) and the lists. */
+struct extent {
+	struct upload_job job;	/* the uploader's until it is done */
+	TAILQ_ENTRY(extent) all;	/* file.extents */
+	TAILQ_ENTRY(extent) in_slot;
+	STAILQ_ENTRY(extent) start;
+	struct file *f;
+	struct slot *slot;	/* NULL: an append */
+	uint64_t off;		/* in the file; tentative if an append */
+	uint64_t seq;
+	int joined;		/* the next belongs to the same write(2) */
+	int uploading;
+};
+TAILQ_HEAD(extent_list, extent);
+STAILQ_HEAD(extent_queue, extent);
+
+/* A slot with dirty ranges or sealed extents. */
+struct slot {
+	UT_hash_handle hh;
+	uint64_t index;
+	struct ranges dirty;
+	struct extent_list sealed;
+};
+
+/* How often a slot was written in part; see file_compact.c. */
+struct pieces {
+	uint64_t slot;
+	uint32_t n;
+};
+
+/* --------------------------------------------------------------- waiters */
+
+enum waiter_phase {
+	W_DATA,			/* until all up to seq is committed */
+	W_UPLOAD,		/* fsync: until all up to seq is uploaded, */
+	W_DURABLE,		/* until the chunks are on the disks, */
+	W_COMMIT,		/* until a synced commit can go, */
+	W_COMMITTING,		/* until it is answered */
+	W_DONE,
+};
+
+struct waiter {
+	TAILQ_ENTRY(waiter) next;
+	struct file *f;
+	struct file_handle *h;	/* NULL: nobody's in particular */
+	enum waiter_phase phase;
+	uint64_t seq;		/* the last extent it waits for */
+	uint32_t err_seq;	/* of the file, when it began */
+	int err;
+	file_done done;
+	void *arg;
+};
+TAILQ_HEAD(waiter_list, waiter);
+
+/* A write whose answer waits for room. */
+struct blocked {
+	STAILQ_ENTRY(blocked) next;
+	file_done done;
+	void *arg;
+};
+STAILQ_HEAD(blocked_list, blocked);
+
+/* ----------------------------------------------------------------- files */
+
+struct compact;
+
+struct files {
+	struct files_config cfg;	/* fixed after start */
+	struct loop_timer *timer;	/* loop thread only */
+	pthread_mutex_t lock;
+	pthread_cond_t idle;	/* a reference went, while closing */
+	/* guarded by lock */
+	struct file *table;
+	TAILQ_HEAD(, file) busy;	/* with uncommitted data, oldest first */
+	struct blocked_list blocked;
+	uint64_t dirty;		/* bytes not yet committed */
+	uint64_t unsealed;	/* of those, not yet sealed */
+	int pressed;		/* commit early */
+	int press_posted;
+	TAILQ_HEAD(, compact) compact;	/* queue */
+	unsigned n_compact, compacting;
+	int closing;
+	enum { FILES_RUNNING, FILES_STOPPING, FILES_STOPPED } stopped;
+	struct loop_work stop;
+};
+
+struct file {
+	UT_hash_handle hh;
+	struct files *fs;	/* these two are fixed */
+	uint64_t ino;
+
+	/* guarded by fs->lock */
+	int refs, handles;
+	LIST_HEAD(, file_handle) open;
+	int busy;		/* on fs->busy, which holds a reference */
+	uint64_t since_ms;	/* busy since */
+	TAILQ_ENTRY(file) by_age;
+	int told_open;		/* the tracker counts it as open here */
+
+	pthread_mutex_t lock;
+	/* guarded by lock */
+	struct m_attr attr;	/* committed, as far as is known */
+	struct page_list pages;	/* all of attr.version; last used first */
+	unsigned n_pages;
+	uint32_t page_slots;
+	uint64_t gen;		/* counts the times the map was dropped */
+	struct map_req_list reqs;
+
+	struct slot *slots;	/* by index */
+	unsigned n_dirty;	/* slots with dirty ranges */
+	struct ranges append;	/* one range, from 0 */
+	uint64_t append_off;	/* where it tentatively is */
+	uint64_t local_end;	/* of uncommitted data; 0: none */
+	int64_t mtime_s;	/* of the last local write */
+	uint32_t mtime_ns;
+	int kill_suid;
+
+	struct extent_list extents;	/* in the order of sealing */
+	uint64_t seq;		/* of the last one sealed */
+	struct extent *uploading;	/* the first that is */
+	unsigned n_ready;	/* uploaded, before that one */
+	uint64_t ready_bytes;
+	unsigned n_appends;	/* of the extents */
+	int committing;
+	uint64_t want_seq;	/* commit up to here without a waiter */
+
+	uint64_t *recent;	/* chunks uploaded without sync */
+	uint32_t n_recent, recent_cap, recent_due;
+	int syncing;
+	struct waiter_list waiters;
+	int err;		/* the last; err_seq counts them */
+	uint32_t err_seq;
+	int err_logged;
+
+	struct pieces pieces[FILE_PIECES_MAX];
+	unsigned n_pieces;
+};
+
+struct file_handle {
+	LIST_ENTRY(file_handle) next;
+	struct file *f;		/* fixed */
+	int append;		/* fixed */
+	/* guarded by f->lock */
+	uint32_t err_seq;	/* errors up to here are reported */
+	uint64_t w_next, w_run;	/* sequential writing: where, how much */
+	uint64_t r_next;	/* sequential reading: the end */
+	uint64_t ahead;		/* slots before this were asked for */
+	uint32_t window;	/* slots */
+};
+
+/* What is to be done once file.lock is released. */
+struct commit;
+
+struct todo {
+	struct extent_queue uploads;
+	int more;		/* likely more uploads follow at once */
+	int durable;		/* what is sealed is uploaded with sync */
+	int has_attr;
+	struct m_attr attr;	/* tell cfg.attr */
+	struct commit *commit;
+	uint64_t *sync_ids;
+	uint32_t n_sync_ids;	/* to be made durable */
+	struct waiter_list done;
+	struct blocked_list freed;
+	int release;
+};
+
+void file_todo_init(struct todo *t);
+void file_todo_run(struct file *f, struct todo *t);
+
+/* file.c */
+struct file *file_find(struct files *fs, uint64_t ino);	/* referenced */
+struct file *file_get(struct file *f);
+void file_put(struct file *f);
+/* Newer attributes: those and a map of their version.  Locked. */
+void file_attr_newer(struct file *f, const struct m_attr *a);
+/* Files with uncommitted data (@busy), or all, each referenced; free(). */
+struct file **files_list(struct files *fs, int busy, uint64_t before_ms,
+			 size_t *n);
+
+/* file_dirty.c: the bound, the clock, what is busy */
+int files_start(struct files *fs);
+void files_stop(struct files *fs);		/* waits for the loop */
+/* @unsealed may be negative. */
+void files_charge(struct files *fs, int64_t dirty, int64_t unsealed);
+void files_uncharge(struct files *fs, uint64_t n, struct blocked_list *freed);
+int files_pressed(struct files *fs);
+/* Answer a write, at once or when there is room. */
+void files_answer(struct files *fs, file_done done, void *arg);
+void file_busy(struct file *f);
+void file_idle(struct file *f, struct todo *t);
+/* Seal what is dirty and see that it is committed.  Unlocked. */
+void file_kick(struct file *f, int seal);
+
+/* file_map.c; all but send locked */
+struct page *file_map_find(struct file *f, uint64_t slot);
+/* Ask for the page with @slot, or join who asked; @w may be NULL.  *@send:
+ * to be sent once unlocked, or NULL.  0 or -ENOMEM. */
+int file_map_want(struct file *f, uint64_t slot, struct map_wait *w,
+		  struct map_req **send);
+void file_map_send(struct map_req *q);
+void file_map_drop(struct file *f);
+/* A commit was applied to the version that the pages have: the slice that
+ * it pushed at @off is on top in them, too; then they are of @a's version. */
+void file_map_push(struct file *f, const struct extent *e, uint64_t off);
+void file_map_stamp(struct file *f, const struct m_attr *a);
+struct mchunk *file_map_chunk(const struct page *p, uint64_t id);
+void file_page_put(struct page *p);
+void file_mchunk_put(struct mchunk *c);
+
+/* file_read.c; unlocked: the map answered */
+void file_read_resume(struct map_wait *w);
+
+/* file_ahead.c */
+enum { AHEAD_MAX = 64 };
+struct ahead {
+	unsigned n;
+	struct {
+		struct mchunk *c;
+		uint64_t slot;
+		uint32_t pos;
+	} v[AHEAD_MAX];
+	struct map_req *req;
+};
+void file_ahead_plan(struct file_handle *h, uint64_t off, size_t size,
+		     int leased, struct ahead *a);	/* locked */
+void file_ahead_run(struct file *f, struct ahead *a);
+
+/* file_write.c; locked */
+void file_seal_all(struct file *f, struct todo *t);
+void file_paint(struct file *f, struct spans *s);
+int file_dirty(const struct file *f);	/* is anything not yet sealed? */
+/* Take @e off the lists and free it. */
+void file_extent_end(struct extent *e, struct blocked_list *freed);
+void file_local_end(struct file *f);	/* compute it anew */
+
+/* file_flush.c */
+/* Whatever can go on goes on.  Locked. */
+void file_advance(struct file *f, struct todo *t);
+void file_fail(struct file *f, int err, const char *what);	/* locked */
+/* @h may be NULL. */
+void file_wait(struct file *f, struct file_handle *h, int sync,
+	       file_done done, void *arg);
+void file_uploaded(struct upload_job *j, int err);
+/* file_commit.c; locked: begin the next commit if one is due. */
+void file_commit_start(struct file *f, struct todo *t);
+void file_commit_send(struct commit *c);	/* unlocked */
+/* The highest seq up to which all is uploaded. */
+uint64_t file_uploaded_to(const struct file *f);
+
+/* file_compact.c; unlocked */
+void file_compact(struct file *f, const uint64_t *slots, uint32_t n);
+void file_compact_close(struct file *f);
+void file_pieces_add(struct file *f, uint64_t slot);	/* locked */
+void files_compact_stop(struct files *fs);
+
+#endif

@@ -1,0 +1,388 @@
+/*
+ * file_write -- bytes into memory, and sealed.
+ *
+ * A write goes into its slots' dirty ranges; sealing turns each range into
+ * an extent, whose buffer becomes the chunk's payload uncopied.  A slot that
+ * is full is sealed at once.  An append grows one range of its own at the
+ * tentative end of the file; plain writes and appends seal each other first,
+ * so that there are never both and the order of sealing is that of writing.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "file_internal.h"
+#include "log.h"
+#include "text.h"
+
+_Static_assert(RANGES_TAIL >= UPLOAD_TAIL, "a range leaves as it is");
+
+int file_dirty(const struct file *f)
+{
+	return f->n_dirty || f->append.n;
+}
+
+/* ----------------------------------------------------------------- slots */
+
+static struct slot *slot_find(struct file *f, uint64_t index)
+{
+	struct slot *s;
+
+	HASH_FIND(hh, f->slots, &index, sizeof(index), s);
+	return s;
+}
+
+static struct slot *slot_get(struct file *f, uint64_t index)
+{
+	struct slot *s = slot_find(f, index);
+
+	if (s)
+		return s;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	s->index = index;
+	TAILQ_INIT(&s->sealed);
+	HASH_ADD(hh, f->slots, index, sizeof(s->index), s);
+	if (!s->hh.tbl) {
+		free(s);
+		return NULL;
+	}
+	return s;
+}
+
+static void slot_unused(struct file *f, struct slot *s)
+{
+	if (s->dirty.n || !TAILQ_EMPTY(&s->sealed))
+		return;
+	HASH_DEL(f->slots, s);
+	free(s);
+}
+
+/* --------------------------------------------------------------- sealing */
+
+/* May the next chunk be uploaded without sync?  Only if fsync will find it
+ * in file.recent. */
+static int recent_room(struct file *f)
+{
+	uint32_t due = f->n_recent + f->recent_due, cap = f->recent_cap;
+	uint64_t *v;
+
+	if (due >= FILE_RECENT_MAX)
+		return 0;
+	if (due < cap)
+		return 1;
+	cap = cap ? cap * 2 : 16;
+	v = realloc(f->recent, cap * sizeof(*v));
+	if (!v)
+		return 0;
+	f->recent = v;
+	f->recent_cap = cap;
+	return 1;
+}
+
+/* Takes @r's buffer.  @slot NULL: an append. */
+static void seal(struct file *f, struct slot *slot, const struct range *r,
+		 uint64_t off, int joined, struct todo *t)
+{
+	struct extent *e = calloc(1, sizeof(*e));
+
+	if (!e) {
+		file_fail(f, -ENOMEM, "its data could not be sent");
+		files_charge(f->fs, 0, -(int64_t)r->b->cap);
+		files_uncharge(f->fs, r->b->cap, &t->freed);
+		buf_unref(r->b);
+		return;
+	}
+	e->f = f;
+	e->slot = slot;
+	e->off = off;
+	e->seq = ++f->seq;
+	e->joined = joined;
+	e->uploading = 1;
+	e->job = (struct upload_job){
+		.data = r->b, .len = r->len, .ino = f->ino,
+		.slot = off / f->attr.slot_size,
+		.pos = off % f->attr.slot_size,
+		.sync = t->durable || !recent_room(f),
+		.done = file_uploaded,
+	};
+	f->recent_due += !e->job.sync;
+	TAILQ_INSERT_TAIL(&f->extents, e, all);
+	if (slot)
+		TAILQ_INSERT_TAIL(&slot->sealed, e, in_slot);
+	else
+		f->n_appends++;
+	if (!f->uploading)
+		f->uploading = e;
+	files_charge(f->fs, 0, -(int64_t)r->b->cap);
+	STAILQ_INSERT_TAIL(&t->uploads, e, start);
+}
+
+static void seal_slot(struct file *f, struct slot *s, struct todo *t)
+{
+	uint64_t base = s->index * f->attr.slot_size;
+
+	if (!s->dirty.n)
+		return;
+	if (s->dirty.n > 1 || s->dirty.v[0].len < f->attr.slot_size)
+		file_pieces_add(f, s->index);
+	for (uint32_t i = 0; i < s->dirty.n; i++)
+		seal(f, s, &s->dirty.v[i], base + s->dirty.v[i].pos, 0, t);
+	s->dirty.n = 0;
+	f->n_dirty--;
+}
+
+static void seal_append(struct file *f, int joined, struct todo *t)
+{
+	struct range r = f->append.v[0];
+
+	if (!f->append.n)
+		return;
+	f->append.n = 0;
+	seal(f, NULL, &r, f->append_off, joined, t);
+	f->append_off += r.len;
+}
+
+void file_seal_all(struct file *f, struct todo *t)
+{
+	struct slot *s, *next;
+
+	seal_append(f, 0, t);
+	if (!f->n_dirty)
+		return;
+	HASH_ITER(hh, f->slots, s, next) {
+		seal_slot(f, s, t);
+		slot_unused(f, s);
+	}
+}
+
+void file_extent_end(struct extent *e, struct blocked_list *freed)
+{
+	struct file *f = e->f;
+
+	TAILQ_REMOVE(&f->extents, e, all);
+	if (e->slot) {
+		TAILQ_REMOVE(&e->slot->sealed, e, in_slot);
+		slot_unused(f, e->slot);
+	} else {
+		f->n_appends--;
+	}
+	files_uncharge(f->fs, e->job.data->cap, freed);
+	buf_unref(e->job.data);
+	free(e);
+}
+
+/* --------------------------------------------------------------- writing */
+
+static int write_range(struct file *f, struct ranges *r, uint32_t pos,
+		       const void *p, uint32_t len, uint32_t room)
+{
+	size_t before = ranges_bytes(r);
+	int64_t more;
+	int err;
+
+	err = ranges_write(r, pos, p, len, room);
+	more = (int64_t)ranges_bytes(r) - (int64_t)before;
+	if (more)
+		files_charge(f->fs, more, more);
+	return err;
+}
+
+/* @len bytes that lie in one slot. */
+static int write_slot(struct file *f, uint64_t off, const void *p,
+		      uint32_t len, int streaming, struct todo *t)
+{
+	uint32_t size = f->attr.slot_size, pos = off % size;
+	struct slot *s = slot_get(f, off / size);
+	uint32_t room = streaming ? size - pos : 0;
+	int err;
+
+	if (!s)
+		return -ENOMEM;
+	f->n_dirty += !s->dirty.n;
+	err = write_range(f, &s->dirty, pos, p, len, room);
+	if (err == -ENOSPC) {
+		seal_slot(f, s, t);
+		f->n_dirty++;
+		err = write_range(f, &s->dirty, pos, p, len, room);
+	}
+	if (!s->dirty.n)
+		f->n_dirty--;
+	else if (s->dirty.v[0].len == size)
+		seal_slot(f, s, t);
+	slot_unused(f, s);
+	return err;
+}
+
+static int write_plain(struct file *f, uint64_t off, const uint8_t *p,
+		       size_t left, int streaming, struct todo *t)
+{
+	uint32_t size = f->attr.slot_size;
+	int err = 0;
+
+	seal_append(f, 0, t);
+	while (left && !err) {
+		uint32_t n = size - off % size;
+
+		if (n > left)
+			n = left;
+		err = write_slot(f, off, p, n, streaming, t);
+		off += n;
+		p += n;
+		left -= n;
+		if (!err && f->local_end < off)
+			f->local_end = off;
+	}
+	return err;
+}
+
+static uint64_t end_here(const struct file *f)
+{
+	return f->attr.size > f->local_end ? f->attr.size : f->local_end;
+}
+
+/* One write(2)'s bytes stay together: in one extent, or in joined ones, all
+ * sealed, since a commit takes a group whole. */
+static int write_append(struct file *f, const uint8_t *p, size_t left,
+			int streaming, struct todo *t)
+{
+	uint32_t size = f->attr.slot_size, have;
+	int whole = left <= size, err = 0;
+
+	if (f->n_dirty)
+		file_seal_all(f, t);
+	if (f->append.n && left > size - f->append.v[0].len)
+		seal_append(f, 0, t);
+	while (left && !err) {
+		uint32_t n = left < size ? left : size;
+
+		if (!f->append.n)
+			f->append_off = end_here(f);
+		have = f->append.n ? f->append.v[0].len : 0;
+		err = write_range(f, &f->append, have, p, n,
+				  streaming ? size - have : 0);
+		if (err)
+			break;
+		f->local_end = f->append_off + have + n;
+		p += n;
+		left -= n;
+		if (!whole || have + n == size)
+			seal_append(f, left != 0, t);
+	}
+	return err;
+}
+
+/* How the handle writes: a slot and more in sequence is a stream. */
+static int is_stream(struct file_handle *h, uint64_t off, size_t size)
+{
+	if (!h->append && off != h->w_next)
+		h->w_run = 0;
+	h->w_next = off + size;
+	h->w_run += size;
+	return h->w_run > h->f->attr.slot_size;
+}
+
+void file_write(struct file_handle *h, uint64_t off, const void *data,
+		size_t size, int kill_suid, file_done done, void *arg)
+{
+	struct file *f = file_get(h->f);
+	struct todo t;
+	int err = 0;
+
+	file_todo_init(&t);
+	pthread_mutex_lock(&f->lock);
+	if (h->append)
+		off = end_here(f);
+	if (size > INT64_MAX || off > INT64_MAX - size)
+		err = -EFBIG;
+	if (!err && size) {
+		file_busy(f);
+		t.more = is_stream(h, off, size);
+		err = h->append ? write_append(f, data, size, t.more, &t)
+				: write_plain(f, off, data, size, t.more, &t);
+		wall_time(&f->mtime_s, &f->mtime_ns);
+		f->kill_suid |= kill_suid;
+		if (err)
+			file_advance(f, &t);	/* may be idle after all */
+	}
+	pthread_mutex_unlock(&f->lock);
+	file_todo_run(f, &t);
+	if (err)
+		done(arg, err);
+	else
+		files_answer(f->fs, done, arg);
+	file_put(f);
+}
+
+/* --------------------------------------------------------------- reading */
+
+static void paint_extent(struct spans *s, const struct extent *e)
+{
+	spans_paint(s, e->off, e->job.len, e->job.data, 0);
+}
+
+static void paint_ranges(struct spans *s, const struct ranges *r,
+			 uint64_t base)
+{
+	for (uint32_t i = 0; i < r->n; i++)
+		spans_paint(s, base + r->v[i].pos, r->v[i].len, r->v[i].b, 1);
+}
+
+/* Appends lie anywhere: the whole list, in order. */
+static void paint_all(struct file *f, struct spans *s)
+{
+	const struct extent *e;
+
+	TAILQ_FOREACH(e, &f->extents, all)
+		paint_extent(s, e);
+}
+
+void file_paint(struct file *f, struct spans *s)
+{
+	uint32_t size = f->attr.slot_size;
+	const struct extent *e;
+	uint64_t first, last;
+	struct slot *slot;
+	int all = f->n_appends != 0;
+
+	if (!s->n)
+		return;
+	first = s->v[0].off / size;
+	last = (s->v[0].off + s->v[0].len - 1) / size;
+	if (all)
+		paint_all(f, s);
+	for (uint64_t i = first; f->slots && i <= last; i++) {
+		slot = slot_find(f, i);
+		if (!slot)
+			continue;
+		if (!all)
+			TAILQ_FOREACH(e, &slot->sealed, in_slot)
+				paint_extent(s, e);
+		paint_ranges(s, &slot->dirty, i * size);
+	}
+	paint_ranges(s, &f->append, f->append_off);
+}
+
+void file_local_end(struct file *f)
+{
+	const struct extent *e;
+	struct slot *s, *next;
+	uint64_t end = 0;
+
+	TAILQ_FOREACH(e, &f->extents, all)
+		if (end < e->off + e->job.len)
+			end = e->off + e->job.len;
+	HASH_ITER(hh, f->slots, s, next) {
+		const struct range *r = s->dirty.v;
+		uint64_t base = s->index * f->attr.slot_size;
+
+		for (uint32_t i = 0; i < s->dirty.n; i++, r++)
+			if (end < base + r->pos + r->len)
+				end = base + r->pos + r->len;
+	}
+	if (f->append.n && end < f->append_off + f->append.v[0].len)
+		end = f->append_off + f->append.v[0].len;
+	f->local_end = end;
+}

@@ -1,0 +1,54 @@
+/*
+ * kernel -- the FUSE session: mounting, the INIT handshake, worker threads.
+ *
+ * Happy path: kernel_mount() -> kernel_run() returns when somebody unmounts
+ * or after kernel_stop() -> kernel_unmount() -> ... -> kernel_free().
+ * One session a process (libfuse's custom I/O callbacks have no argument of
+ * ours).
+ *
+ * Session flags that libfuse 3.14 does not know (HANDLE_KILLPRIV_V2) are put
+ * into the INIT reply as it is written, and what the kernel then says in its
+ * requests is read off them as they come in.
+ *
+ * Threads: kernel_mount() and kernel_run() on the main thread, which makes
+ *          up to KERNEL_THREADS workers; kernel_stop() from any other.
+ */
+#ifndef PSPFS_KERNEL_H
+#define PSPFS_KERNEL_H
+
+#include <fuse3/fuse_lowlevel.h>
+
+#define KERNEL_THREADS 8
+#define KERNEL_WRITE_MAX (1u << 20)	/* bytes of one WRITE or READ */
+#define KERNEL_READAHEAD_KB 1024
+
+struct kernel_config {
+	const char *mountpoint;	/* absolute */
+	const char *source;	/* as findmnt(8) shows it */
+	const char *options;	/* more mount options, or "" */
+	const struct fuse_lowlevel_ops *ops;
+	void *userdata;
+};
+
+struct kernel;
+
+/* 0 or -errno, with a sentence of cause and mend in @why. */
+int kernel_mount(struct kernel **out, const struct kernel_config *cfg,
+		 char *why, size_t why_len);
+/* 0 when unmounted or stopped, or -errno. */
+int kernel_run(struct kernel *k);
+/* Unmounts if nobody uses the mount, else ends the session all the same;
+ * waits until kernel_run() is about to return. */
+void kernel_stop(struct kernel *k);
+/* After kernel_run(): take the mount away if it is still there.  Requests
+ * under way can still be answered. */
+void kernel_unmount(struct kernel *k);
+/* When no request can be answered any more. */
+void kernel_free(struct kernel *k);
+
+/* fuse_lowlevel_ops.init */
+void kernel_init(void *userdata, struct fuse_conn_info *conn);
+/* Is the request that this worker handles to clear suid and sgid bits? */
+int kernel_kills_suid(void);
+
+#endif

@@ -1,0 +1,365 @@
+/* ops -- see ops.h; here: the table, the tree's part, calls and answers. */
+#include "ops_call.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernel.h"
+
+enum {
+	TREE_INODES = 200000,
+	IO_SIZE = 128 << 10,	/* st_blksize: what programs read at once */
+};
+
+/*
+ * Not here, on purpose: access (default_permissions), lseek (the kernel
+ * treats a file as data to its end), write_buf (no splice), getlk and the
+ * like (the kernel's own locks).
+ */
+const struct fuse_lowlevel_ops ops_table = {
+	.init = kernel_init,
+	.lookup = ops_lookup,
+	.getattr = ops_getattr,
+	.setattr = ops_setattr,
+	.readlink = ops_readlink,
+	.mknod = ops_mknod,
+	.mkdir = ops_mkdir,
+	.unlink = ops_unlink,
+	.rmdir = ops_rmdir,
+	.symlink = ops_symlink,
+	.rename = ops_rename,
+	.link = ops_link,
+	.open = ops_open,
+	.create = ops_create,
+	.read = ops_read,
+	.write = ops_write,
+	.flush = ops_flush,
+	.release = ops_release,
+	.fsync = ops_fsync,
+	.fallocate = ops_fallocate,
+	.opendir = ops_opendir,
+	.readdir = ops_readdir,
+	.readdirplus = ops_readdirplus,
+	.releasedir = ops_releasedir,
+	.fsyncdir = ops_fsyncdir,
+	.statfs = ops_statfs,
+	.setxattr = ops_setxattr,
+	.getxattr = ops_getxattr,
+	.listxattr = ops_listxattr,
+	.removexattr = ops_removexattr,
+};
+
+/* ------------------------------------------------------------- lifecycle */
+
+int ops_new(struct ops **out)
+{
+	struct ops *o = calloc(1, sizeof(*o));
+	int err;
+
+	if (!o)
+		return -ENOMEM;
+	err = tree_new(&o->tree, TREE_INODES);
+	if (err) {
+		free(o);
+		return err;
+	}
+	pthread_mutex_init(&o->lock, NULL);
+	o->root = FUSE_ROOT_ID;
+	*out = o;
+	return 0;
+}
+
+void ops_start(struct ops *o, struct link *link, struct files *files)
+{
+	o->link = link;
+	o->files = files;
+}
+
+void ops_free(struct ops *o)
+{
+	if (!o)
+		return;
+	tree_free(o->tree);
+	pthread_mutex_destroy(&o->lock);
+	free(o);
+}
+
+/* One look-up that somebody waits for. */
+struct wait {
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	/* guarded by lock */
+	int over, err;
+	struct m_lookup_r found;
+};
+
+static void waited(void *arg, int err, const struct rpc_answer *ra)
+{
+	struct wait *w = arg;
+	struct arena a = ARENA_INIT;
+
+	pthread_mutex_lock(&w->lock);
+	w->err = err;
+	if (!err)
+		w->err = m_lookup_r_decode(&w->found, &a, ra->body->data,
+					   ra->body->len);
+	w->over = 1;
+	pthread_cond_signal(&w->cond);
+	pthread_mutex_unlock(&w->lock);
+	arena_fini(&a);
+}
+
+/* The directory @name of @dir; ends within link's timeout. */
+static int step(struct ops *o, uint64_t dir, struct str name, uint64_t *out)
+{
+	struct m_lookup m = { .parent = dir, .name = name };
+	struct wait w = { .lock = PTHREAD_MUTEX_INITIALIZER,
+			  .cond = PTHREAD_COND_INITIALIZER };
+	struct wr body = WR_INIT;
+	int err = m_lookup_encode(&body, &m);
+
+	if (err) {
+		wr_fini(&body);
+		return err;
+	}
+	link_call(o->link, M_lookup, &body, waited, &w);
+	pthread_mutex_lock(&w.lock);
+	while (!w.over)
+		pthread_cond_wait(&w.cond, &w.lock);
+	pthread_mutex_unlock(&w.lock);
+	if (w.err)
+		return w.err;
+	if (!S_ISDIR(w.found.attr.mode))
+		return -ENOTDIR;
+	*out = w.found.attr.ino;
+	return 0;
+}
+
+int ops_set_root(struct ops *o, const char *path)
+{
+	uint64_t ino = FUSE_ROOT_ID;
+	size_t n;
+	int err;
+
+	for (path += strspn(path, "/"); *path;
+	     path += n, path += strspn(path, "/")) {
+		n = strcspn(path, "/");
+		if (n > MSG_NAME_MAX)
+			return -ENAMETOOLONG;
+		err = step(o, ino, (struct str){ path, (uint32_t)n }, &ino);
+		if (err)
+			return err;
+	}
+	o->root = ino;
+	return 0;
+}
+
+/* ---------------------------------------------------------- leases' ends */
+
+uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n)
+{
+	struct ops *o = arg;
+	struct files *files = o->files;
+
+	tree_revoked(o->tree, inos, n);
+	return files ? files_revoked(files, inos, n) : 0;
+}
+
+void ops_lost(void *arg, uint64_t **open, uint32_t *n_open)
+{
+	struct ops *o = arg;
+	struct files *files = o->files;
+
+	tree_lost(o->tree);
+	*open = NULL;
+	*n_open = 0;
+	if (files)
+		files_lost(files, open, n_open);
+}
+
+void ops_attr(void *arg, const struct m_attr *a)
+{
+	struct ops *o = arg;
+
+	tree_update(o->tree, a);
+}
+
+/* An orphan lives until each session said that it has it open no more: say
+ * so, or let its last file_close() say so. */
+void ops_name_gone(struct ops *o, uint64_t ino, uint32_t nlink)
+{
+	if (nlink || !ino)
+		return;
+	if (files_is_open(o->files, ino))
+		files_revoked(o->files, &ino, 1);
+	else
+		link_release(o->link, ino);
+}
+
+/* ------------------------------------------------- what the kernel sees */
+
+struct ops *ops_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+uint64_t ops_ino(const struct ops *o, fuse_ino_t ino)
+{
+	return ino == FUSE_ROOT_ID ? o->root : ino;
+}
+
+fuse_ino_t ops_fuse_ino(const struct ops *o, uint64_t ino)
+{
+	return ino == o->root ? FUSE_ROOT_ID : ino;
+}
+
+void ops_stat(struct ops *o, const struct m_attr *attr, struct stat *st)
+{
+	struct m_attr a = *attr;
+
+	if (S_ISREG(a.mode))
+		files_overlay(o->files, &a);
+	*st = (struct stat){
+		.st_ino = ops_fuse_ino(o, a.ino),
+		.st_mode = a.mode,
+		.st_nlink = a.nlink,
+		.st_uid = a.uid,
+		.st_gid = a.gid,
+		.st_rdev = a.rdev,
+		.st_size = (off_t)a.size,
+		.st_blksize = IO_SIZE,
+		.st_blocks = (blkcnt_t)(a.stored / 512 + (a.stored % 512 > 0)),
+		.st_atim = { a.atime_s, a.atime_ns },
+		.st_mtim = { a.mtime_s, a.mtime_ns },
+		.st_ctim = { a.ctime_s, a.ctime_ns },
+	};
+}
+
+void ops_entry(struct ops *o, const struct m_attr *attr,
+	       struct fuse_entry_param *e)
+{
+	*e = (struct fuse_entry_param){
+		.ino = ops_fuse_ino(o, attr->ino),
+		.generation = 1,
+	};
+	ops_stat(o, attr, &e->attr);
+}
+
+/* The lease is looked at last: what was true then is true now. */
+int ops_cached(struct ops *o, uint64_t ino, struct m_attr *out)
+{
+	int err = tree_attr(o->tree, ino, out);
+
+	return link_leased(o->link) ? err : -EAGAIN;
+}
+
+int ops_cached_name(struct ops *o, uint64_t dir, const char *name,
+		    struct m_attr *out)
+{
+	int err = tree_lookup(o->tree, dir, str_of(name), out);
+
+	return link_leased(o->link) ? err : -EAGAIN;
+}
+
+int ops_name(char out[OPS_NAME], const char *name)
+{
+	size_t n = strlen(name);
+
+	if (n > MSG_NAME_MAX)
+		return -ENAMETOOLONG;
+	memcpy(out, name, n + 1);
+	return 0;
+}
+
+/* ----------------------------------------------------------------- calls */
+
+struct call *call_new(fuse_req_t req)
+{
+	struct call *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		fuse_reply_err(req, ENOMEM);
+		return NULL;
+	}
+	c->ops = ops_of(req);
+	c->req = req;
+	return c;
+}
+
+static void answered(void *arg, int err, const struct rpc_answer *ra)
+{
+	struct call *c = arg;
+	struct answer a = { .err = err, .heard = ra != NULL };
+
+	if (!err)
+		a.buf = ra->body;
+	c->done(c, &a);
+	arena_fini(&a.arena);
+}
+
+void call_send(struct call *c, uint16_t type, struct wr *w, call_fn done)
+{
+	c->done = done;
+	c->asked = tree_now(c->ops->tree);
+	if (w->err) {
+		int err = w->err;
+
+		wr_fini(w);
+		answered(c, err, NULL);
+		return;
+	}
+	link_call(c->ops->link, type, w, answered, c);
+}
+
+int ops_errno(int err)
+{
+	switch (-err) {
+	case ECANCELED:		/* we are going down */
+	case EBADMSG:		/* the tracker speaks in tongues */
+	case EPROTO:
+	case ETIMEDOUT:
+	case ENOTCONN:
+		return EIO;
+	default:
+		return -err;
+	}
+}
+
+void call_fail(struct call *c, int err)
+{
+	fuse_reply_err(c->req, ops_errno(err));
+	free(c);
+}
+
+void call_reply_attr(struct call *c, const struct m_attr *a)
+{
+	struct stat st;
+
+	ops_stat(c->ops, a, &st);
+	fuse_reply_attr(c->req, &st, 0);
+	free(c);
+}
+
+void call_reply_entry(struct call *c, const struct m_attr *a)
+{
+	struct fuse_entry_param e;
+
+	ops_entry(c->ops, a, &e);
+	fuse_reply_entry(c->req, &e);
+	free(c);
+}
+
+void call_learned(struct call *c, const struct m_attr *a)
+{
+	tree_put(c->ops->tree, a, c->asked);
+	if (S_ISREG(a->mode))
+		files_attr(c->ops->files, a);
+}
+
+void call_changed(struct call *c, const struct m_attr *a)
+{
+	tree_settle(c->ops->tree, a, c->asked);
+	if (S_ISREG(a->mode))
+		files_attr(c->ops->files, a);
+}

@@ -1,0 +1,253 @@
+/*
+ * ops_attr -- attributes, symlinks' targets, and what room there is.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernel.h"
+#include "ops_call.h"
+
+/* --------------------------------------------------------------- getattr */
+
+static void getattr_done(struct call *c, struct answer *a)
+{
+	struct m_getattr_r m;
+	int err = ANSWER(a, getattr_r, &m);
+
+	if (err) {
+		call_fail(c, err);
+		return;
+	}
+	call_learned(c, &m.attr);
+	call_reply_attr(c, &m.attr);
+}
+
+void call_getattr(struct call *c, call_fn done)
+{
+	struct m_getattr m = { .ino = c->ino };
+	struct wr w = WR_INIT;
+
+	m_getattr_encode(&w, &m);
+	call_send(c, M_getattr, &w, done);
+}
+
+void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct ops *o = ops_of(req);
+	struct m_attr attr;
+	struct stat st;
+	struct call *c;
+
+	(void)fi;
+	if (!ops_cached(o, ops_ino(o, ino), &attr)) {
+		ops_stat(o, &attr, &st);
+		fuse_reply_attr(req, &st, 0);
+		return;
+	}
+	c = call_new(req);
+	if (!c)
+		return;
+	c->ino = ops_ino(o, ino);
+	call_getattr(c, getattr_done);
+}
+
+/* --------------------------------------------------------------- setattr */
+
+static void setattr_flushed(void *arg, int err)
+{
+	struct call *c = arg;
+	struct wr w = WR_INIT;
+
+	/* What is cut off anyway may have been lost before. */
+	if (err && !((c->set.set & SET_SIZE) && !c->set.size)) {
+		call_fail(c, err);
+		return;
+	}
+	tree_touch(c->ops->tree, c->ino);
+	c->set.ino = c->ino;
+	m_setattr_encode(&w, &c->set);
+	call_send(c, M_setattr, &w, c->done);
+}
+
+void call_setattr(struct call *c, call_fn done)
+{
+	c->done = done;
+	files_flush_ino(c->ops->files, c->ino, setattr_flushed, c);
+}
+
+int call_setattr_done(struct call *c, struct answer *a,
+		      struct m_setattr_r *m)
+{
+	int err = ANSWER(a, setattr_r, m);
+
+	if (err)
+		tree_touch(c->ops->tree, c->ino);
+	else
+		call_changed(c, &m->attr);
+	return err;
+}
+
+static void setattr_done(struct call *c, struct answer *a)
+{
+	struct m_setattr_r m;
+	int err = call_setattr_done(c, a, &m);
+
+	if (err)
+		call_fail(c, err);
+	else
+		call_reply_attr(c, &m.attr);
+}
+
+/* FUSE's bits as the protocol's; times are in @m already. */
+static uint32_t set_bits(int to_set)
+{
+	static const struct {
+		int fuse;
+		uint32_t ours;
+	} map[] = {
+		{ FUSE_SET_ATTR_MODE, SET_MODE },
+		{ FUSE_SET_ATTR_UID, SET_UID | SET_KILL_SUID },
+		{ FUSE_SET_ATTR_GID, SET_GID | SET_KILL_SUID },
+		{ FUSE_SET_ATTR_SIZE, SET_SIZE },
+		{ FUSE_SET_ATTR_ATIME, SET_ATIME },
+		{ FUSE_SET_ATTR_MTIME, SET_MTIME },
+		{ FUSE_SET_ATTR_ATIME_NOW, SET_ATIME_NOW },
+		{ FUSE_SET_ATTR_MTIME_NOW, SET_MTIME_NOW },
+	};
+	uint32_t set = 0;
+
+	for (size_t i = 0; i < sizeof(map) / sizeof(map[0]); i++)
+		if (to_set & map[i].fuse)
+			set |= map[i].ours;
+	/* The kernel sends "now" together with the plain bit. */
+	if (set & SET_ATIME_NOW)
+		set &= ~(uint32_t)SET_ATIME;
+	if (set & SET_MTIME_NOW)
+		set &= ~(uint32_t)SET_MTIME;
+	return set;
+}
+
+void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set,
+		 struct fuse_file_info *fi)
+{
+	uint32_t set = set_bits(to_set);
+	struct call *c;
+
+	if (!set) {
+		ops_getattr(req, ino, fi);
+		return;
+	}
+	if ((set & SET_SIZE) && kernel_kills_suid())
+		set |= SET_KILL_SUID;
+	c = call_new(req);
+	if (!c)
+		return;
+	c->ino = ops_ino(c->ops, ino);
+	c->set = (struct m_setattr){
+		.set = set,
+		.mode = st->st_mode & 07777,
+		.uid = st->st_uid,
+		.gid = st->st_gid,
+		.size = (uint64_t)st->st_size,
+		.atime_s = st->st_atim.tv_sec,
+		.atime_ns = (uint32_t)st->st_atim.tv_nsec,
+		.mtime_s = st->st_mtim.tv_sec,
+		.mtime_ns = (uint32_t)st->st_mtim.tv_nsec,
+	};
+	call_setattr(c, setattr_done);
+}
+
+/* -------------------------------------------------------------- readlink */
+
+static void readlink_done(struct call *c, struct answer *a)
+{
+	struct m_readlink_r m;
+	char target[MSG_PATH_MAX + 1];
+	int err = ANSWER(a, readlink_r, &m);
+
+	if (err) {
+		call_fail(c, err);
+		return;
+	}
+	memcpy(target, m.target.p, m.target.len);
+	target[m.target.len] = '\0';
+	fuse_reply_readlink(c->req, target);
+	free(c);
+}
+
+void ops_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	struct call *c = call_new(req);
+	struct wr w = WR_INIT;
+	struct m_readlink m;
+
+	if (!c)
+		return;
+	m.ino = ops_ino(c->ops, ino);
+	m_readlink_encode(&w, &m);
+	call_send(c, M_readlink, &w, readlink_done);
+}
+
+/* ---------------------------------------------------------------- statfs */
+
+enum {
+	BLOCK = 4096,
+	/* Nothing limits the number of files; df -i wants to see some. */
+	FREE_FILES = 1 << 30,
+};
+
+static void statfs_done(struct call *c, struct answer *a)
+{
+	struct ops *o = c->ops;
+	struct m_statfs_r m;
+	struct statvfs st;
+	int err = ANSWER(a, statfs_r, &m);
+
+	if (err) {
+		call_fail(c, err);
+		return;
+	}
+	st = (struct statvfs){
+		.f_bsize = BLOCK,
+		.f_frsize = BLOCK,
+		.f_blocks = m.total / BLOCK,
+		.f_bfree = m.free / BLOCK,
+		.f_bavail = m.free / BLOCK,
+		.f_files = m.files + FREE_FILES,
+		.f_ffree = FREE_FILES,
+		.f_favail = FREE_FILES,
+		.f_namemax = MSG_NAME_MAX,
+	};
+	pthread_mutex_lock(&o->lock);
+	o->statfs = st;
+	o->statfs_ms = now_ms();
+	pthread_mutex_unlock(&o->lock);
+	fuse_reply_statfs(c->req, &st);
+	free(c);
+}
+
+void ops_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	struct ops *o = ops_of(req);
+	struct wr w = WR_INIT;
+	struct m_statfs m = { 0 };
+	struct statvfs st;
+	struct call *c;
+	int fresh;
+
+	(void)ino;
+	pthread_mutex_lock(&o->lock);
+	fresh = o->statfs_ms && now_ms() - o->statfs_ms < OPS_STATFS_MS;
+	st = o->statfs;
+	pthread_mutex_unlock(&o->lock);
+	if (fresh) {
+		fuse_reply_statfs(req, &st);
+		return;
+	}
+	c = call_new(req);
+	if (!c)
+		return;
+	m_statfs_encode(&w, &m);
+	call_send(c, M_statfs, &w, statfs_done);
+}

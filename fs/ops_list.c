@@ -1,0 +1,322 @@
+/*
+ * ops_list -- listing directories, a page of entries at a time.
+ *
+ * An open directory holds the page that was fetched last.  "." and ".." have
+ * the offsets 1 and 2; the tracker's cookies are larger.  A read at offset 0
+ * (open or rewinddir) fetches afresh.  Attributes that readdirplus hands out
+ * are the tree's, which knows whether they still hold; where they do not,
+ * the entry goes out without.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ops_call.h"
+
+enum {
+	PAGE_ENTRIES = 1024,
+	OFF_DOT = 1,
+	OFF_DOTDOT = 2,
+};
+
+struct dir {
+	uint64_t ino;		/* fixed after opendir */
+	pthread_mutex_t lock;
+	/* guarded by lock */
+	struct buf *body;	/* of the page; NULL: none yet */
+	struct arena arena;
+	struct m_readdir_r page;
+	uint64_t after;		/* the page's entries follow this cookie */
+	uint64_t first_asked;	/* when the listing began */
+	int gapless;		/* every page since then was fetched */
+};
+
+static void page_drop(struct dir *d)
+{
+	buf_unref(d->body);
+	d->body = NULL;
+	arena_fini(&d->arena);
+	d->page = (struct m_readdir_r){ 0 };
+}
+
+static uint64_t page_end(const struct dir *d)
+{
+	uint32_t n = d->page.n_entries;
+
+	return n ? d->page.entries[n - 1].cookie : d->after;
+}
+
+/* Does the page say what follows cookie @after? */
+static int page_covers(const struct dir *d, uint64_t after)
+{
+	return d->body && after >= d->after &&
+	       (after < page_end(d) || d->page.eof);
+}
+
+static uint64_t cookie_of(uint64_t off)
+{
+	return off <= OFF_DOTDOT ? 0 : off;
+}
+
+/* --------------------------------------------------------------- serving */
+
+struct out {
+	fuse_req_t req;
+	struct ops *ops;
+	char *p;
+	size_t size, used;
+	int plus;
+};
+
+/* Add one entry, whose successor is at @next; 0: there is no room. */
+static int emit(struct out *out, const char *name,
+		const struct fuse_entry_param *e, uint64_t next)
+{
+	size_t left = out->size - out->used, n;
+
+	if (out->plus)
+		n = fuse_add_direntry_plus(out->req, out->p + out->used, left,
+					   name, e, (off_t)next);
+	else
+		n = fuse_add_direntry(out->req, out->p + out->used, left, name,
+				      &e->attr, (off_t)next);
+	if (n > left)
+		return 0;
+	out->used += n;
+	return 1;
+}
+
+static int emit_dot(struct out *out, const char *name, uint64_t ino,
+		    uint64_t next)
+{
+	struct fuse_entry_param e = { 0 };
+
+	e.attr.st_ino = ops_fuse_ino(out->ops, ino);
+	e.attr.st_mode = S_IFDIR;
+	return emit(out, name, &e, next);
+}
+
+static int emit_entry(struct out *out, const struct m_entry *entry)
+{
+	struct fuse_entry_param e = { 0 };
+	struct m_attr attr;
+	char name[OPS_NAME];
+
+	memcpy(name, entry->name.p, entry->name.len);
+	name[entry->name.len] = '\0';
+	if (out->plus && !ops_cached(out->ops, entry->attr.ino, &attr)) {
+		ops_entry(out->ops, &attr, &e);
+	} else {
+		e.attr.st_ino = entry->attr.ino;
+		e.attr.st_mode = entry->attr.mode;
+	}
+	return emit(out, name, &e, entry->cookie);
+}
+
+/* The first entry after cookie @after: they are in order. */
+static uint32_t page_seek(const struct m_readdir_r *page, uint64_t after)
+{
+	uint32_t low = 0, high = page->n_entries, mid;
+
+	while (low < high) {
+		mid = low + (high - low) / 2;
+		if (page->entries[mid].cookie <= after)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+/* d->lock is held; the page covers @off. */
+static void fill(struct dir *d, struct out *out, uint64_t off)
+{
+	/* Nobody sees above the root of the mount. */
+	uint64_t up = d->ino == out->ops->root ? d->ino : d->page.parent;
+	uint32_t i;
+
+	if (off < OFF_DOT && !emit_dot(out, ".", d->ino, OFF_DOT))
+		return;
+	if (off < OFF_DOTDOT && !emit_dot(out, "..", up, OFF_DOTDOT))
+		return;
+	for (i = page_seek(&d->page, cookie_of(off)); i < d->page.n_entries;
+	     i++)
+		if (!emit_entry(out, &d->page.entries[i]))
+			return;
+}
+
+/* Answer from the page: 0, or -EAGAIN: it is the wrong one. */
+static int serve(struct dir *d, fuse_req_t req, size_t size, uint64_t off,
+		 int plus)
+{
+	struct out out = { .req = req, .ops = ops_of(req), .size = size,
+			   .plus = plus };
+
+	out.p = malloc(size);
+	if (!out.p) {
+		fuse_reply_err(req, ENOMEM);
+		return 0;
+	}
+	pthread_mutex_lock(&d->lock);
+	if (!page_covers(d, cookie_of(off))) {
+		pthread_mutex_unlock(&d->lock);
+		free(out.p);
+		return -EAGAIN;
+	}
+	fill(d, &out, off);
+	pthread_mutex_unlock(&d->lock);
+	fuse_reply_buf(req, out.p, out.used);
+	free(out.p);
+	return 0;
+}
+
+/* -------------------------------------------------------------- fetching */
+
+static void page_learn(struct call *c, const struct m_readdir_r *page)
+{
+	for (uint32_t i = 0; i < page->n_entries; i++) {
+		const struct m_entry *e = &page->entries[i];
+
+		call_learned(c, &e->attr);
+		tree_put_name(c->ops->tree, c->dir->ino, e->name, e->attr.ino,
+			      c->asked);
+	}
+}
+
+/* Takes the answer's body and arena. */
+static void page_take(struct call *c, struct answer *a,
+		      const struct m_readdir_r *page)
+{
+	struct dir *d = c->dir;
+	uint64_t after = cookie_of(c->off), first_asked;
+	int whole;
+
+	pthread_mutex_lock(&d->lock);
+	if (!after) {
+		d->first_asked = c->asked;
+		d->gapless = 1;
+	} else if (!d->body || after != page_end(d)) {
+		d->gapless = 0;
+	}
+	page_drop(d);
+	d->body = buf_ref(a->buf);
+	d->arena = a->arena;
+	a->arena = ARENA_INIT;
+	d->page = *page;
+	d->after = after;
+	whole = d->gapless && page->eof;
+	first_asked = d->first_asked;
+	pthread_mutex_unlock(&d->lock);
+	if (whole)
+		tree_put_whole(c->ops->tree, d->ino, first_asked);
+}
+
+static void readdir_done(struct call *c, struct answer *a)
+{
+	struct m_readdir_r page;
+	int err = ANSWER(a, readdir_r, &page);
+
+	/* A page that gets nowhere would be asked for again and again. */
+	if (!err && !page.n_entries && !page.eof)
+		err = -EBADMSG;
+	if (err) {
+		call_fail(c, err);
+		return;
+	}
+	page_learn(c, &page);
+	page_take(c, a, &page);
+	if (serve(c->dir, c->req, c->size, c->off, c->plus))
+		fuse_reply_err(c->req, EIO);
+	free(c);
+}
+
+static void list(fuse_req_t req, struct dir *d, size_t size, uint64_t off,
+		 int plus)
+{
+	struct wr w = WR_INIT;
+	struct m_readdir m = { .ino = d->ino, .after = cookie_of(off),
+			       .most = PAGE_ENTRIES };
+	struct call *c;
+
+	if (off && !serve(d, req, size, off, plus))
+		return;
+	c = call_new(req);
+	if (!c)
+		return;
+	c->dir = d;
+	c->size = size;
+	c->off = off;
+	c->plus = plus;
+	m_readdir_encode(&w, &m);
+	call_send(c, M_readdir, &w, readdir_done);
+}
+
+void ops_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		 struct fuse_file_info *fi)
+{
+	(void)ino;
+	list(req, (struct dir *)(uintptr_t)fi->fh, size, (uint64_t)off, 0);
+}
+
+void ops_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		     struct fuse_file_info *fi)
+{
+	(void)ino;
+	list(req, (struct dir *)(uintptr_t)fi->fh, size, (uint64_t)off, 1);
+}
+
+/* ----------------------------------------------------------- the handles */
+
+static void dir_free(struct dir *d)
+{
+	page_drop(d);
+	pthread_mutex_destroy(&d->lock);
+	free(d);
+}
+
+void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct dir *d = calloc(1, sizeof(*d));
+
+	if (!d) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	d->ino = ops_ino(ops_of(req), ino);
+	pthread_mutex_init(&d->lock, NULL);
+	fi->fh = (uintptr_t)d;
+	if (fuse_reply_open(req, fi) == -ENOENT)
+		dir_free(d);	/* interrupted: there is no releasedir */
+}
+
+void ops_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	dir_free((struct dir *)(uintptr_t)fi->fh);
+	fuse_reply_err(req, 0);
+}
+
+static void fsyncdir_done(struct call *c, struct answer *a)
+{
+	struct m_commit_r m;
+
+	call_fail(c, ANSWER(a, commit_r, &m));
+}
+
+/* Changes of the namespace are in the database already; this one waits until
+ * the database is on the disk. */
+void ops_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync,
+		  struct fuse_file_info *fi)
+{
+	struct call *c = call_new(req);
+	struct wr w = WR_INIT;
+	struct m_commit m = { .sync = 1 };
+
+	(void)datasync;
+	(void)fi;
+	if (!c)
+		return;
+	m.ino = ops_ino(c->ops, ino);
+	m_commit_encode(&w, &m);
+	call_send(c, M_commit, &w, fsyncdir_done);
+}

@@ -1,0 +1,31 @@
+/*
+ * parts -- what the modules of a peer work with.
+ *
+ * Made by peer.c; fixed once the peer has started, except that @link comes
+ * last.  Nobody here owns anything.
+ */
+#ifndef PSPFS_PARTS_H
+#define PSPFS_PARTS_H
+
+#include "cache.h"
+#include "hasher.h"
+#include "link.h"
+#include "peers.h"
+#include "pool.h"
+#include "store.h"
+
+#define PARTS_BULK_LOOPS 2
+
+struct parts {
+	struct loop *control;	/* the tracker */
+	struct loop *bulk[PARTS_BULK_LOOPS];	/* other peers */
+	struct pool *pool;	/* disk I/O */
+	struct hasher *hasher;
+	struct store *store;
+	struct cache *cache;
+	struct peers *peers;
+	struct link *link;
+	uint32_t timeout_ms;	/* how long a reader waits for a good copy */
+};
+
+#endif

@@ -1,0 +1,87 @@
+/* source -- see source.h. */
+#include "source.h"
+
+static uint64_t next_random(uint64_t *rng)
+{
+	/* xorshift64*: S. Vigna, "An experimental exploration of Marsaglia's
+	 * xorshift generators, scrambled" (2016). */
+	uint64_t x = *rng ? *rng : 88172645463325252u;
+
+	x ^= x >> 12;
+	x ^= x << 25;
+	x ^= x >> 27;
+	*rng = x;
+	return x * 2685821657736338717u;
+}
+
+static int compare(uint64_t a, uint64_t b)
+{
+	return a < b ? -1 : a > b;
+}
+
+/* Negative: @a is the better one. */
+static int rank(const struct source *a, const struct source *b)
+{
+	int d = compare(a->bad >= SOURCE_BAD_MAX, b->bad >= SOURCE_BAD_MAX);
+
+	if (!d)
+		d = compare(a->away, b->away);
+	if (!d)
+		d = compare(a->failures, b->failures);
+	if (!d)
+		d = compare(a->bad != 0, b->bad != 0);
+	if (!d)
+		d = compare(a->outstanding, b->outstanding);
+	return d;
+}
+
+int source_choose(const struct source *s, size_t n, uint64_t *rng)
+{
+	int best = -1;
+	unsigned equals = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		int d;
+
+		if (!s[i].alive || s[i].tried)
+			continue;
+		d = best < 0 ? -1 : rank(&s[i], &s[best]);
+		if (d < 0) {
+			best = (int)i;
+			equals = 1;
+		} else if (!d && next_random(rng) % ++equals == 0) {
+			best = (int)i;
+		}
+	}
+	return best;
+}
+
+uint32_t source_hedge_ms(const struct source *s)
+{
+	if (s->usual_ms > UINT32_MAX / 3)
+		return UINT32_MAX;
+	return s->usual_ms * 3 > SOURCE_HEDGE_MIN_MS ? s->usual_ms * 3
+						     : SOURCE_HEDGE_MIN_MS;
+}
+
+int source_may_hedge(struct source_budget *b)
+{
+	uint64_t most = b->requests / 100 * SOURCE_HEDGE_PERCENT +
+			SOURCE_HEDGE_BURST;
+
+	if (b->hedges >= most)
+		return 0;
+	b->hedges++;
+	return 1;
+}
+
+uint32_t source_round_ms(unsigned round, uint64_t *rng)
+{
+	uint32_t ms = SOURCE_ROUND_MAX_MS;
+
+	if (round && round <= 5)
+		ms = SOURCE_ROUND_MIN_MS << (round - 1);
+	if (ms > SOURCE_ROUND_MAX_MS)
+		ms = SOURCE_ROUND_MAX_MS;
+	return ms / 2 + (uint32_t)(next_random(rng) % (ms / 2 + 1));
+}

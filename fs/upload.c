@@ -1,0 +1,283 @@
+/*
+ * upload -- a job's course.
+ *
+ * Happy path: hasher -> an id with its targets -> a put to each target at
+ * once -> all have answered -> done.
+ * Failure: a target that is not there, or fails, is replaced by asking the
+ * tracker (place); what is left when nothing is out decides.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "upload_internal.h"
+
+static void dispatch(struct upload_work *w, const uint32_t *targets,
+		     uint32_t n);
+
+int upload_new(struct upload **out, const struct parts *p)
+{
+	struct upload *u = calloc(1, sizeof(*u));
+	int err;
+
+	if (!u)
+		return -ENOMEM;
+	u->parts = p;
+	err = grants_new(&u->grants, p->link);
+	if (err) {
+		free(u);
+		return err;
+	}
+	gate_init(&u->gate);
+	pthread_mutex_init(&u->lock, NULL);
+	*out = u;
+	return 0;
+}
+
+void upload_shut(struct upload *u)
+{
+	gate_shut(&u->gate);
+}
+
+void upload_free(struct upload *u)
+{
+	if (!u)
+		return;
+	gate_fini(&u->gate);
+	grants_free(u->grants);
+	upload_forget_all(u);
+	pthread_mutex_destroy(&u->lock);
+	free(u);
+}
+
+/* ----------------------------------------------------------------- the end */
+
+static void remember(struct upload_work *w)
+{
+	struct upload_job *j = w->job;
+	struct buf *b = buf_view(j->data, 0, j->len);
+
+	if (b)
+		cache_put(w->u->parts->cache, j->chunk, b);
+	buf_unref(b);
+	if (!j->sync)
+		upload_remember(w->u, j);
+}
+
+static void finish(struct upload_work *w, int err)
+{
+	struct upload *u = w->u;
+	struct upload_job *j = w->job;
+
+	if (!err && !j->n_stored)
+		err = w->full ? -ENOSPC : w->err ? w->err : -EIO;
+	if (!err)
+		remember(w);
+	else if (err != -ECANCELED)
+		log_error("chunk %016" PRIx64 " (inode %" PRIu64 ", slot %"
+			  PRIu64 ") is stored nowhere: %s", j->chunk, j->ino,
+			  j->slot, strerror(-err));
+	buf_unref(w->wire);
+	free(w);
+	j->done(j, err);
+	gate_leave(&u->gate);
+}
+
+static void hold(struct upload_work *w)
+{
+	pthread_mutex_lock(&w->u->lock);
+	w->out++;
+	pthread_mutex_unlock(&w->u->lock);
+}
+
+static void let_go(struct upload_work *w)
+{
+	unsigned left;
+
+	pthread_mutex_lock(&w->u->lock);
+	left = --w->out;
+	pthread_mutex_unlock(&w->u->lock);
+	if (!left)
+		finish(w, 0);
+}
+
+/* ----------------------------------------------------------- other targets */
+
+static void on_placed(void *arg, int err, const struct rpc_answer *a)
+{
+	struct upload_work *w = arg;
+	struct arena mem = ARENA_INIT;
+	struct m_place_r r;
+
+	if (!err)
+		err = m_place_r_decode(&r, &mem, a->body->data, a->body->len);
+	if (!err) {
+		dispatch(w, r.targets, r.n_targets);
+	} else {
+		pthread_mutex_lock(&w->u->lock);
+		w->err = err;
+		w->full |= err == -ENOSPC;
+		pthread_mutex_unlock(&w->u->lock);
+	}
+	arena_fini(&mem);
+	let_go(w);
+}
+
+/* Ask the tracker for @count peers more.  The caller holds the work. */
+static void place(struct upload_work *w, uint32_t count)
+{
+	uint32_t except[UPLOAD_TARGETS_MAX];
+	struct m_place m = {
+		.chunk = w->job->chunk, .len = w->job->len,
+		.count = (uint8_t)count, .except = except,
+	};
+	struct wr body = WR_INIT;
+	int enough;
+
+	pthread_mutex_lock(&w->u->lock);
+	enough = w->places >= UPLOAD_TARGETS_MAX ||
+		 w->n_asked >= UPLOAD_TARGETS_MAX;
+	w->places++;
+	w->out += !enough;
+	m.n_except = w->n_asked;
+	memcpy(except, w->asked, w->n_asked * sizeof(*except));
+	pthread_mutex_unlock(&w->u->lock);
+	if (enough)
+		return;
+	m_place_encode(&body, &m);	/* a failure shows in body.err */
+	link_call(w->u->parts->link, M_place, &body, on_placed, w);
+}
+
+void upload_put_done(struct upload_work *w, uint32_t num, int err)
+{
+	struct upload_job *j = w->job;
+	char name[ADDR_TEXT_MAX];
+
+	pthread_mutex_lock(&w->u->lock);
+	if (!err)
+		j->stored[j->n_stored++] = num;
+	w->full |= err == -ENOSPC;
+	if (err)
+		w->err = err == -ECANCELED ? err : -EIO;
+	pthread_mutex_unlock(&w->u->lock);
+	if (err && err != -ECANCELED)
+		log_warn("chunk %016" PRIx64 " cannot be stored at %s (%s): "
+			 "asking for another peer", j->chunk,
+			 peers_name(w->u->parts->peers, num, name),
+			 strerror(-err));
+	if (err && !gate_is_shut(&w->u->gate))
+		place(w, 1);
+	let_go(w);
+}
+
+/* 0 if @num has been asked already, or enough others. */
+static int first_time(struct upload_work *w, uint32_t num)
+{
+	int first = 1;
+
+	pthread_mutex_lock(&w->u->lock);
+	for (uint32_t i = 0; i < w->n_asked; i++)
+		if (w->asked[i] == num)
+			first = 0;
+	if (w->n_asked == UPLOAD_TARGETS_MAX)
+		first = 0;
+	if (first)
+		w->asked[w->n_asked++] = num;
+	pthread_mutex_unlock(&w->u->lock);
+	return first;
+}
+
+/* The caller holds the work. */
+static void dispatch(struct upload_work *w, const uint32_t *targets,
+		     uint32_t n)
+{
+	struct link_info us;
+	uint32_t missing = 0;
+
+	link_info(w->u->parts->link, &us);
+	for (uint32_t i = 0; i < n; i++) {
+		int local = targets[i] == us.num;
+
+		if (!first_time(w, targets[i])) {
+			missing++;
+		} else if (!local && !peers_alive(w->u->parts->peers,
+						  targets[i])) {
+			missing++;
+		} else {
+			hold(w);
+			upload_put(w, targets[i], local);
+		}
+	}
+	if (missing)
+		place(w, missing);
+}
+
+/* -------------------------------------------------------------- beginning */
+
+static void on_grant(struct grants_wait *wait, int err, struct grant *g)
+{
+	struct upload_work *w = (struct upload_work *)((char *)wait -
+				offsetof(struct upload_work, wait));
+	struct link_info us;
+
+	if (err) {
+		finish(w, err);
+		return;
+	}
+	w->job->chunk = g->id;
+	hold(w);
+	if (g->n) {
+		dispatch(w, g->targets, g->n);
+	} else {
+		/* Nobody had room when it was granted. */
+		link_info(w->u->parts->link, &us);
+		w->full = 1;
+		place(w, us.copies ? us.copies : 1);
+	}
+	free(g);
+	let_go(w);
+}
+
+static void on_hashed(struct hash_job *h)
+{
+	struct upload_work *w = (struct upload_work *)((char *)h -
+				offsetof(struct upload_work, hash));
+	struct upload_job *j = w->job;
+
+	memcpy(j->md5, h->job.md5, MD5_LEN);
+	memcpy(j->data->data + j->len, h->job.md5, MD5_LEN);
+	w->wait.fn = on_grant;
+	grants_take(w->u->grants, &w->wait);
+}
+
+void upload_chunk(struct upload *u, struct upload_job *j)
+{
+	struct upload_work *w = NULL;
+	int err = gate_enter(&u->gate);
+
+	j->chunk = 0;
+	j->n_stored = 0;
+	if (err) {
+		j->done(j, err);
+		return;
+	}
+	w = calloc(1, sizeof(*w));
+	if (w)
+		w->wire = buf_view(j->data, 0, (size_t)j->len + UPLOAD_TAIL);
+	if (!w || !w->wire) {
+		free(w);
+		gate_leave(&u->gate);
+		j->done(j, -ENOMEM);
+		return;
+	}
+	w->u = u;
+	w->job = j;
+	w->hash.job.data = j->data->data;
+	w->hash.job.len = j->len;
+	w->hash.urgent = !j->more;
+	w->hash.done = on_hashed;
+	hasher_submit(u->parts->hasher, &w->hash);
+}

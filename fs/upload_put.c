@@ -1,0 +1,101 @@
+/*
+ * upload_put -- one copy of a chunk: to the local store, or to a peer.
+ *
+ * The peer answers -EBADMSG when header, trailer and its own sum differ: the
+ * chunk is sent again, up to UPLOAD_TRIES times.
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "counters.h"
+#include "upload_internal.h"
+
+struct put {
+	struct upload_work *work;
+	struct pool_work pool;
+	uint32_t num;
+	unsigned tries;
+};
+
+static void end(struct put *p, int err)
+{
+	struct upload_work *w = p->work;
+	uint32_t num = p->num;
+
+	free(p);
+	upload_put_done(w, num, err);
+}
+
+static void write_here(struct pool_work *pw)
+{
+	struct put *p = (struct put *)((char *)pw - offsetof(struct put, pool));
+	const struct upload_job *j = p->work->job;
+	const struct parts *parts = p->work->u->parts;
+	struct chunk_meta m = {
+		.chunk = j->chunk, .ino = j->ino, .slot = j->slot,
+		.pos = j->pos, .len = j->len,
+	};
+	int err;
+
+	memcpy(m.md5, j->md5, MD5_LEN);
+	err = store_put(parts->store, &m, j->data->data, COPY_REPLICA, j->sync);
+	if (!err)
+		link_have(parts->link, j->chunk, COPY_REPLICA);
+	end(p, err);
+}
+
+static void on_put(void *arg, int err, const struct rpc_answer *a);
+
+static void send(struct put *p)
+{
+	struct upload_work *w = p->work;
+	const struct upload_job *j = w->job;
+	struct m_put m = {
+		.chunk = j->chunk, .ino = j->ino, .slot = j->slot,
+		.pos = j->pos, .len = j->len, .sync = j->sync != 0,
+		.kind = COPY_REPLICA,
+	};
+	struct wr body = WR_INIT;
+
+	memcpy(m.md5, j->md5, MD5_LEN);
+	m_put_encode(&body, &m);	/* a failure shows in body.err */
+	p->tries++;
+	peers_call(w->u->parts->peers, p->num, M_put, j->more ? RPC_MORE : 0,
+		   &body, w->wire, j->len, UPLOAD_PUT_MS, on_put, p);
+}
+
+static void on_put(void *arg, int err, const struct rpc_answer *a)
+{
+	struct put *p = arg;
+
+	if (a && err == -EBADMSG && p->tries < UPLOAD_TRIES) {
+		counter_add(CNT_RESENT, 1);
+		send(p);
+		return;
+	}
+	if (!err) {
+		counter_add(CNT_CHUNKS_SENT, 1);
+		counter_add(CNT_BYTES_SENT, p->work->job->len);
+	}
+	end(p, err);
+}
+
+void upload_put(struct upload_work *w, uint32_t num, int local)
+{
+	struct put *p = calloc(1, sizeof(*p));
+
+	if (!p) {
+		upload_put_done(w, num, -ENOMEM);
+		return;
+	}
+	p->work = w;
+	p->num = num;
+	if (local) {
+		p->pool.fn = write_here;
+		pool_run(w->u->parts->pool, &p->pool);
+	} else {
+		send(p);
+	}
+}

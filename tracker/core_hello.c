@@ -1,0 +1,302 @@
+#include <errno.h>
+#include <string.h>
+
+#include "core_internal.h"
+#include "log.h"
+#include "text.h"
+
+/* ------------------------------------------------------------ their ending */
+
+/* Nothing is left of what @s held; its peer, if it is still that one's, is
+ * gone, its connection closed. */
+static void strip(struct core *c, struct session *s, const char *why)
+{
+	struct conn *n = s->conn ? core_conn(c, s->conn) : NULL;
+
+	leases_drop(c->leases, &s->holder);
+	s->live = 0;
+	if (n)
+		core_close(c, n, why);
+}
+
+void core_lapse(struct core *c, struct session *s)
+{
+	strip(c, s, "silent for too long");
+	core_poison(c, sessions_save(c->sessions, s));
+}
+
+void core_end_session(struct core *c, struct session *s)
+{
+	strip(c, s, "its session ended");
+	core_poison(c, sessions_erase(c->sessions, s));
+	sessions_free(c->sessions, s);
+}
+
+void core_sessions_tick(struct core *c)
+{
+	struct session *s, *next;
+
+	for (s = sessions_next(c->sessions, NULL); s; s = next) {
+		uint64_t silent = c->now.ms - s->heard_ms;
+
+		next = sessions_next(c->sessions, s);
+		if (s->light)
+			continue;
+		if (s->live && silent >= c->cfg.lease_ms)
+			core_lapse(c, s);
+		else if (!s->live && !s->conn && silent >= CORE_SESSION_MS)
+			core_end_session(c, s);
+	}
+}
+
+/* -------------------------------------------------------------------- hello */
+
+static int check_swarm(struct core *c, struct req *r, const struct m_hello *m)
+{
+	if (m->protocol != MSG_PROTOCOL)
+		return core_refuse(r, ST_PROTO,
+				   "this tracker speaks protocol %u, you speak "
+				   "%u: install the same version of pspfs on "
+				   "both", MSG_PROTOCOL, m->protocol);
+	if (m->role != r->conn->role ||
+	    (m->role != ROLE_PEER && m->role != ROLE_CLIENT))
+		return core_refuse(r, ST_INVAL, "hello in a wrong role");
+	if (m->swarm && m->swarm != c->swarm_id)
+		return core_refuse(r, ST_XDEV,
+				   "the store belongs to another swarm "
+				   "(%016llx), this tracker serves %016llx",
+				   (unsigned long long)m->swarm,
+				   (unsigned long long)c->swarm_id);
+	return 0;
+}
+
+/* Where others will reach it; is anybody else there, or this peer twice? */
+static int check_peer(struct core *c, struct req *r, const struct m_hello *m,
+		      struct str addr, const struct session *s)
+{
+	struct peer *p = swarm_find(c->swarm, r->conn->id);
+	struct conn *other;
+	struct addr parsed;
+
+	if (addr_from_ip(addr.p, addr.len, m->port, &parsed) || !m->port)
+		return core_refuse(r, ST_INVAL,
+				   "%.*s port %u is no address: give an IP in "
+				   "digits with addr= and a port with port=",
+				   (int)addr.len, addr.p, m->port);
+	other = p && p->conn && p->conn != r->conn->conn
+			? core_conn(c, p->conn)
+			: NULL;
+	if (other && other->session != s)
+		return core_refuse(r, ST_EXIST,
+				   "another process with this store is "
+				   "connected from %s: end it first, or give "
+				   "this one its own store=", other->ip);
+	if (swarm_at(c->swarm, addr, m->port, r->conn->id))
+		return core_refuse(r, ST_ADDRINUSE,
+				   "another peer is at %.*s port %u already: "
+				   "give this one its own addr= or port=",
+				   (int)addr.len, addr.p, m->port);
+	if (other)
+		core_close(c, other, "taken over by a newer connection");
+	return 0;
+}
+
+static struct session *session_new(struct core *c, const struct conn *n)
+{
+	uint64_t id;
+
+	do
+		id = random_u64();
+	while (!id || sessions_find(c->sessions, id));
+	return sessions_add(c->sessions, id, n->id, n->role != ROLE_PEER);
+}
+
+/* The same store has one process: what others left behind has ended. */
+static void end_others(struct core *c, const struct conn *n,
+		       const struct session *keep)
+{
+	struct session *s, *next;
+
+	for (s = sessions_next(c->sessions, NULL); s; s = next) {
+		next = sessions_next(c->sessions, s);
+		if (s == keep || s->light || s->owner != n->id)
+			continue;
+		if (s->conn == n->conn)
+			s->conn = 0;
+		core_end_session(c, s);
+	}
+}
+
+static int hello_client(struct core *c, struct req *r)
+{
+	struct session *s = r->conn->session;
+
+	if (s)
+		return 0;
+	s = session_new(c, r->conn);
+	if (!s)
+		return -ENOMEM;
+	s->live = 1;
+	s->epoch = 1;
+	s->conn = r->conn->conn;
+	s->heard_ms = c->now.ms;
+	r->conn->session = s;
+	return 0;
+}
+
+static int hello_peer(struct core *c, struct req *r, const struct m_hello *m,
+		      uint8_t *resumed)
+{
+	struct session *s = m->session ? sessions_find(c->sessions, m->session)
+				       : NULL;
+	struct conn *n = r->conn;
+	struct str addr = m->addr.len ? m->addr : str_of(n->ip);
+	struct peer *p;
+	int err;
+
+	if (s && (s->owner != n->id || s->light))
+		s = NULL;
+	err = check_peer(c, r, m, addr, s);
+	if (!err)
+		err = swarm_join(c->swarm, &p, n->id, n->conn, m, addr,
+				 c->now.ms);
+	if (err)
+		return err;
+	n->session = NULL;
+	end_others(c, n, s);
+	*resumed = s != NULL;
+	if (!s)
+		s = session_new(c, n);
+	if (!s) {
+		swarm_leave(c->swarm, p, c->now.ms);
+		return -ENOMEM;
+	}
+	/* it dropped what it had cached before it said hello */
+	leases_drop(c->leases, &s->holder);
+	for (uint32_t i = 0; i < m->n_open; i++)
+		if (leases_open(c->leases, &s->holder, m->open[i]))
+			core_poison(c, -ENOMEM);
+	s->live = 1;
+	s->epoch++;
+	s->conn = n->conn;
+	s->heard_ms = c->now.ms;
+	s->peer = p;
+	n->session = s;
+	n->greeted = 1;
+	core_poison(c, sessions_save(c->sessions, s));
+	repair_poke(c->repair);
+	return 0;
+}
+
+static void answer_hello(struct core *c, struct req *r, uint8_t resumed)
+{
+	const struct session *s = r->conn->session;
+	struct m_hello_r m = {
+		.protocol = MSG_PROTOCOL,
+		.swarm = c->swarm_id,
+		.session = s->id,
+		.epoch = s->epoch,
+		.resumed = resumed,
+		.num = s->peer ? s->peer->num : 0,
+		.copies = c->cfg.copies,
+		.slot_size = c->cfg.slot_size,
+		.lease_ms = c->cfg.lease_ms,
+		.heartbeat_ms = c->cfg.heartbeat_ms,
+	};
+	struct wr w = WR_INIT;
+
+	if (m_hello_r_encode(&w, &m))
+		core_poison(c, -ENOMEM);
+	core_put(c, r->conn->conn, r->number, M_hello_r, ST_OK, &w);
+	r->conn->wants_peers = 1;
+}
+
+void core_serve_hello(struct core *c, struct req *r)
+{
+	struct m_hello m;
+	uint8_t resumed = 0;
+	int err;
+
+	err = m_hello_decode(&m, &r->arena, r->body, r->len);
+	if (!err)
+		err = check_swarm(c, r, &m);
+	if (!err && m.role == ROLE_CLIENT)
+		err = hello_client(c, r);
+	else if (!err)
+		err = hello_peer(c, r, &m, &resumed);
+	if (!err) {
+		answer_hello(c, r, resumed);
+		return;
+	}
+	log_info("%s %016llx at %s refused: %s", m.role == ROLE_PEER ? "peer"
+								    : "client",
+		 (unsigned long long)r->conn->id, r->conn->ip,
+		 r->text[0] ? r->text : strerror(-err));
+	core_fail(c, r, err);
+}
+
+/* --------------------------------------------------------------- afterwards */
+
+int core_serve_bye(struct core *c, struct req *r, struct wr *w)
+{
+	struct m_bye_r m = { 0 };
+	struct session *s = r->session;
+
+	/* the connection is its own to close, after the answer */
+	r->conn->session = NULL;
+	s->conn = 0;
+	if (s->peer && s->peer->conn == r->conn->conn) {
+		swarm_leave(c->swarm, s->peer, c->now.ms);
+		repair_poke(c->repair);
+	}
+	core_end_session(c, s);
+	return m_bye_r_encode(w, &m);
+}
+
+int core_heartbeat(struct core *c, uint64_t session, const void *body,
+		   size_t len, struct wr *answer)
+{
+	struct session *s = sessions_find(c->sessions, session);
+	struct arena a = ARENA_INIT;
+	struct m_heartbeat m;
+	struct m_heartbeat_r out;
+	int err;
+
+	err = m_heartbeat_decode(&m, &a, body, len);
+	arena_fini(&a);
+	if (err || !s || !s->live || !s->conn || m.session != session ||
+	    m.epoch != s->epoch)
+		return -ENOENT;
+	out = (struct m_heartbeat_r){ s->id, s->epoch, m.beat };
+	err = m_heartbeat_r_encode(answer, &out);
+	if (err)
+		return -ENOENT;	/* unanswered is as good as unheard */
+	s->heard_ms = c->now.ms;
+	if (s->peer)
+		swarm_heard(c->swarm, s->peer, &m, c->now.ms);
+	return 0;
+}
+
+int core_serve_heartbeat(struct core *c, struct req *r, struct wr *w)
+{
+	if (!core_heartbeat(c, r->session->id, r->body, r->len, w))
+		return 0;
+	return core_refuse(r, ST_SESSION, "not this session's heartbeat");
+}
+
+int core_serve_release(struct core *c, struct req *r, struct wr *w)
+{
+	struct m_release m;
+	int err;
+
+	(void)w;
+	err = m_release_decode(&m, &r->arena, r->body, r->len);
+	if (err)
+		return err;
+	/* An answer with a lease may be on its way to it: the lease stays,
+	 * unless the inode has no name by which it could be asked for. */
+	for (uint32_t i = 0; i < m.n_inos; i++)
+		leases_release(c->leases, &r->session->holder, m.inos[i],
+			       core_is_orphan(c, m.inos[i]));
+	return 0;
+}

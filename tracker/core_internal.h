@@ -1,0 +1,194 @@
+/*
+ * core_internal -- what the files of the core share.
+ *
+ *   core.c         batches, connections, what goes out, time
+ *   core_open.c    its making and its end
+ *   core_orphans.c inodes without a name, deleted when nobody has them open
+ *   core_hello.c   sessions: hello, bye, heartbeat, release, their end
+ *   core_ns.c      requests that read the namespace
+ *   core_change.c  requests that change it: applied once, answered late
+ *   core_chunk.c   ids, placement, who holds what
+ *   core_status.c  statfs, status
+ */
+#ifndef PSPFS_CORE_INTERNAL_H
+#define PSPFS_CORE_INTERNAL_H
+
+#include <sys/queue.h>
+
+#include "core.h"
+#include "garbage.h"
+#include "leases.h"
+#include "ns.h"
+#include "repair.h"
+#include "sessions.h"
+#include "status.h"
+#include "swarm.h"
+#include "table.h"
+
+#define CORE_GRANT_STEP 65536	/* ids reserved at once */
+#define CORE_SESSION_MS 3600000	/* a lapsed session is kept so long */
+#define CORE_REAP_BATCH 64	/* orphans deleted in a tick */
+#define CORE_STALL_MS 1000	/* no batch for so long: we did not listen */
+
+struct conn {
+	uint64_t conn;
+	uint8_t role;
+	uint64_t id;
+	char ip[MSG_ADDR_MAX + 1];
+	struct session *session;	/* NULL before hello */
+	uint8_t greeted;		/* its hello is in this batch */
+	uint8_t wants_peers;
+	uint8_t closing;		/* told to close */
+	UT_hash_handle hh;
+};
+
+/* One more who asked for the same answer. */
+struct dup {
+	struct dup *next;
+	uint64_t conn;
+	uint32_t number;
+};
+
+/* A frame that waits to go out. */
+struct out {
+	TAILQ_ENTRY(out) link;	/* of core.out, .withheld or .ready */
+	uint64_t conn;
+	uint32_t number;
+	uint16_t type, status;
+	uint8_t request;	/* ours; else an answer */
+	struct wr body;
+	/* the answer to a change: */
+	struct waiter wait;
+	uint8_t late;		/* it waited: its attributes are read again */
+	uint8_t held;		/* in core.withheld or .ready */
+	uint64_t session, seq;
+	struct dup *dups;
+};
+TAILQ_HEAD(outs, out);
+
+struct orphan {
+	uint64_t ino;
+	UT_hash_handle hh;
+};
+
+/* What the batch will have done once it is committed. */
+struct bereft {
+	uint64_t ino, session;
+};
+
+struct core {
+	struct core_config cfg;
+	struct core_io io;
+	struct db *db;
+	struct ns *ns;
+	struct sessions *sessions;
+	struct leases *leases;
+	struct swarm *swarm;
+	struct garbage *garbage;
+	struct repair *repair;
+
+	struct core_time now;
+	uint64_t start_ms;
+	uint64_t swarm_id, id;
+	uint64_t rng;
+	struct conn *conns;
+	uint32_t number;		/* of our last request */
+
+	uint64_t ids_next, ids_end;	/* granted from here */
+	uint64_t ids_known;		/* lower ones are no writes in flight */
+
+	struct orphan *orphans;
+	uint64_t *idle;			/* orphans that nobody holds */
+	size_t n_idle, cap_idle;
+	int swept;			/* each idle orphan is in that list */
+
+	/* the batch */
+	int in_batch, err, sync;
+	struct outs out;		/* of this batch, in order */
+	struct outs withheld;		/* committed, they wait */
+	struct outs ready;		/* committed, they go with this batch */
+	struct bereft *bereft;
+	size_t n_bereft, cap_bereft;
+};
+
+/* A request being served. */
+struct req {
+	struct conn *conn;
+	struct session *session;
+	uint32_t number;
+	uint16_t type;
+	const void *body;
+	size_t len;
+	struct arena arena;
+	uint16_t status;		/* if it fails: instead of errno's */
+	char text[256];			/* for people */
+};
+
+/* Serve: 0 with the answer's body in @w, or -errno. */
+typedef int (*serve_fn)(struct core *c, struct req *r, struct wr *w);
+
+/* core.c */
+struct conn *core_conn(const struct core *c, uint64_t conn);
+void core_close(struct core *c, struct conn *n, const char *why);
+struct out *core_put(struct core *c, uint64_t conn, uint32_t number,
+		     uint16_t type, uint16_t status, struct wr *body);
+void core_fail(struct core *c, struct req *r, int err);
+int core_refuse(struct req *r, uint16_t status, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+uint32_t core_ask(void *core, struct peer *p, uint16_t type,
+		  struct wr *body);
+/* The batch cannot be committed: @err. */
+void core_poison(struct core *c, int err);
+struct ns_now core_ns_now(const struct core *c);
+
+/* core_orphans.c */
+int core_orphans_load(struct core *c);
+void core_orphan_add(struct core *c, uint64_t ino);
+int core_is_orphan(const struct core *c, uint64_t ino);
+/* leases' idle. */
+void core_orphan_idle(uint64_t ino, void *core);
+void core_orphans_reap(struct core *c);
+void core_orphans_fini(struct core *c);
+
+/* core_hello.c */
+void core_serve_hello(struct core *c, struct req *r);
+int core_serve_bye(struct core *c, struct req *r, struct wr *w);
+int core_serve_heartbeat(struct core *c, struct req *r, struct wr *w);
+int core_serve_release(struct core *c, struct req *r, struct wr *w);
+/* Its lease is over: all it held has ended, it may resume. */
+void core_lapse(struct core *c, struct session *s);
+void core_end_session(struct core *c, struct session *s);
+void core_sessions_tick(struct core *c);
+
+/* core_ns.c */
+int core_serve_lookup(struct core *c, struct req *r, struct wr *w);
+int core_serve_getattr(struct core *c, struct req *r, struct wr *w);
+int core_serve_readdir(struct core *c, struct req *r, struct wr *w);
+int core_serve_readlink(struct core *c, struct req *r, struct wr *w);
+int core_serve_getxattr(struct core *c, struct req *r, struct wr *w);
+int core_serve_listxattr(struct core *c, struct req *r, struct wr *w);
+int core_serve_getmap(struct core *c, struct req *r, struct wr *w);
+int core_lease(struct core *c, struct session *s, uint64_t ino);
+
+/* core_change.c */
+void core_change(struct core *c, struct req *r);
+/* Before the commit: what is ready now tells the attributes as they are. */
+void core_refresh(struct core *c, struct out *o);
+void core_out_free(struct out *o);
+
+/* core_chunk.c */
+int core_serve_grant(struct core *c, struct req *r, struct wr *w);
+int core_serve_place(struct core *c, struct req *r, struct wr *w);
+int core_serve_locate(struct core *c, struct req *r, struct wr *w);
+int core_serve_inventory(struct core *c, struct req *r, struct wr *w);
+int core_serve_have(struct core *c, struct req *r, struct wr *w);
+int core_serve_bad_copy(struct core *c, struct req *r, struct wr *w);
+int core_serve_stats(struct core *c, struct req *r, struct wr *w);
+int core_stored(struct core *c, const struct m_push *p);
+int core_reserve_ids(struct core *c);
+
+/* core_status.c */
+int core_serve_statfs(struct core *c, struct req *r, struct wr *w);
+int core_serve_status(struct core *c, struct req *r, struct wr *w);
+
+#endif
