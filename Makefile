@@ -17,23 +17,33 @@ ALL_CFLAGS = -std=gnu11 -pthread $(WARN) $(CPPFLAGS) $(CFLAGS) -MMD -MP
 
 # Every source file, by folder, in dependency order.
 NET     := log text codec msg status counters buf md5 md5_avx2 md5_avx512 \
-	   hasher pool key loop tls rpc dgram daemon
+	   hasher pool key loop tls rpc rpc_calls rpc_reqs rpc_in \
+	   rpc_out rpc_listen dgram daemon
 FS      := trailer store_index store_io store_sync store_scan store_open store \
-	   cache slices
+	   cache slices \
+	   gate young link_wait link_calls link_beat link_batch link_held \
+	   link_push link peers source fetch_keep fetch_source fetch_try fetch \
+	   grants upload_put upload_sync upload served chunkd_get chunkd_put \
+	   chunkd peer_push peer opts \
+	   tree mountpoint kernel ops ops_dir ops_list ops_attr ops_file \
+	   ops_xattr mount_opts
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
 CLI     := pspfs_main cli cli_status cli_info
 TRACKER := db_schema db_sqlite ns ns_chunk ns_slot ns_xattr ns_attr ns_map \
-	   ns_dir ns_rename ns_reap
-TRACKER_MAIN :=
+	   ns_dir ns_rename ns_reap placement locations leases sessions swarm \
+	   garbage repair core_ns core_chunk core_change core_status \
+	   core_orphans core_hello core core_open meta server
+TRACKER_MAIN := options main
 
 BENCH_NET     := bench_md5 bench_rpc
 BENCH_TRACKER := bench_ns
 
 # Unit tests and simulations, by the folder that they test.
-UNIT_NET     := unit_text unit_log unit_codec unit_msg unit_md5 unit_threads unit_key
-UNIT_FS      := unit_store unit_cache unit_slices
-UNIT_TRACKER := unit_db unit_ns unit_ns_map
+UNIT_NET     := unit_text unit_log unit_codec unit_msg unit_md5 unit_threads unit_key \
+		unit_loop unit_rpc unit_rpc_wire unit_dgram
+UNIT_FS      := unit_store unit_cache unit_slices unit_tree unit_mount_opts
+UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_map unit_ns_chunk unit_ns_model
 
 VERSION := 0.1
 PKGS    := libevent_core libevent_pthreads libssl libcrypto jansson

@@ -3,8 +3,9 @@
  *
  * Only bytes whose MD5 was checked go in, and the MD5 stands in the 16 bytes
  * behind them: data[len .. len+16), inside cap.  So a chunk can be sent to
- * another peer from here without hashing or copying.  Bounded: the sum of the buffers'
- * capacities stays at most the limit given, plus what readers still hold.
+ * another peer from here without hashing or copying.  Bounded: the sum of the
+ * buffers' capacities stays at most the limit given, plus what readers still
+ * hold.
  * Threads: any.  Memory: the cache holds a reference on each buf.
  */
 #ifndef PSPFS_CACHE_H

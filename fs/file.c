@@ -38,17 +38,24 @@ static void file_free(struct file *f)
 void file_put(struct file *f)
 {
 	struct files *fs = f->fs;
+	uint64_t *ids = NULL;
+	uint32_t n = 0;
 	int last;
 
 	pthread_mutex_lock(&fs->lock);
 	last = --f->refs == 0;
-	if (last)
+	if (last) {
 		HASH_DEL(fs->table, f);
+		if (!fs->closing)
+			ids = file_recent_keep(f, &n);
+	}
 	if (fs->closing)
 		pthread_cond_broadcast(&fs->idle);
 	pthread_mutex_unlock(&fs->lock);
 	if (last)
 		file_free(f);
+	if (ids)
+		files_recent_sync(fs, ids, n);
 }
 
 /* Locked. */
@@ -118,6 +125,7 @@ static struct file *file_new(struct files *fs, const struct m_attr *attr)
 		free(f);
 		return NULL;
 	}
+	file_recent_take(f);
 	return f;
 }
 
@@ -337,8 +345,9 @@ int files_new(struct files **out, const struct files_config *cfg)
 struct drain {
 	pthread_mutex_t lock;
 	pthread_cond_t done;
-	size_t left;		/* flushes, and one for files_drain() */
-	int refs, err;
+	size_t left;		/* flushes */
+	size_t refs;		/* theirs and files_drain()'s */
+	int err;		/* the first */
 };
 
 static void drain_put(struct drain *d, size_t flushes)
@@ -476,6 +485,7 @@ void files_free(struct files *fs)
 		pthread_cond_wait(&fs->idle, &fs->lock);
 	pthread_mutex_unlock(&fs->lock);
 	close_all(fs);
+	files_recent_fini(fs);
 	pthread_cond_destroy(&fs->idle);
 	pthread_mutex_destroy(&fs->lock);
 	free(fs);

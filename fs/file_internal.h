@@ -156,6 +156,7 @@ STAILQ_HEAD(blocked_list, blocked);
 /* ----------------------------------------------------------------- files */
 
 struct compact;
+struct recent;
 
 struct files {
 	struct files_config cfg;	/* fixed after start */
@@ -172,6 +173,8 @@ struct files {
 	int press_posted;
 	TAILQ_HEAD(, compact) compact;	/* queue */
 	unsigned n_compact, compacting;
+	struct recent *recent;	/* of files that were closed */
+	uint32_t n_recent;	/* ids in there */
 	int closing;
 	enum { FILES_RUNNING, FILES_STOPPING, FILES_STOPPED } stopped;
 	struct loop_work stop;
@@ -340,6 +343,13 @@ void file_commit_start(struct file *f, struct todo *t);
 void file_commit_send(struct commit *c);	/* unlocked */
 /* The highest seq up to which all is uploaded. */
 uint64_t file_uploaded_to(const struct file *f);
+
+/* file_recent.c; the first two with files.lock, for a file that comes or
+ * goes.  Returns ids to be synced unlocked, or NULL. */
+void file_recent_take(struct file *f);
+uint64_t *file_recent_keep(struct file *f, uint32_t *n);
+void files_recent_sync(struct files *fs, uint64_t *ids, uint32_t n);
+void files_recent_fini(struct files *fs);
 
 /* file_compact.c; unlocked */
 void file_compact(struct file *f, const uint64_t *slots, uint32_t n);

@@ -215,8 +215,8 @@ int file_map_want(struct file *f, uint64_t slot, struct map_wait *w,
 }
 
 /* The page is built and, if nothing came between, kept. */
-static int accept(struct map_req *q, const struct m_getmap_r *m,
-		  struct page **out)
+static int take_answer(struct map_req *q, const struct m_getmap_r *m,
+		       struct page **out)
 {
 	struct file *f = q->f;
 	struct page *p;
@@ -272,7 +272,7 @@ static void answered(void *arg, int err, const struct rpc_answer *a)
 	pthread_mutex_lock(&f->lock);
 	TAILQ_REMOVE(&f->reqs, q, next);
 	if (!err)
-		err = accept(q, &m, &p);
+		err = take_answer(q, &m, &p);
 	else if (err == -E2BIG)
 		err = make_smaller(q);
 	TAILQ_FOREACH(w, &q->waits, next) {

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "kernel.h"
 
@@ -65,6 +66,7 @@ int ops_new(struct ops **out)
 		return err;
 	}
 	pthread_mutex_init(&o->lock, NULL);
+	pthread_cond_init(&o->idle, NULL);
 	o->root = FUSE_ROOT_ID;
 	*out = o;
 	return 0;
@@ -72,8 +74,41 @@ int ops_new(struct ops **out)
 
 void ops_start(struct ops *o, struct link *link, struct files *files)
 {
+	pthread_mutex_lock(&o->lock);
 	o->link = link;
 	o->files = files;
+	pthread_mutex_unlock(&o->lock);
+}
+
+static void user_add(struct ops *o)
+{
+	pthread_mutex_lock(&o->lock);
+	o->users++;
+	pthread_mutex_unlock(&o->lock);
+}
+
+static void user_gone(struct ops *o)
+{
+	pthread_mutex_lock(&o->lock);
+	if (!--o->users)
+		pthread_cond_signal(&o->idle);
+	pthread_mutex_unlock(&o->lock);
+}
+
+int ops_stop(struct ops *o, uint32_t ms)
+{
+	struct timespec end;
+	int err = 0;
+
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += ms / 1000;
+	pthread_mutex_lock(&o->lock);
+	while (o->users && !err)
+		err = pthread_cond_timedwait(&o->idle, &o->lock, &end);
+	if (!o->users)
+		o->files = NULL;
+	pthread_mutex_unlock(&o->lock);
+	return -err;
 }
 
 void ops_free(struct ops *o)
@@ -81,6 +116,7 @@ void ops_free(struct ops *o)
 	if (!o)
 		return;
 	tree_free(o->tree);
+	pthread_cond_destroy(&o->idle);
 	pthread_mutex_destroy(&o->lock);
 	free(o);
 }
@@ -157,25 +193,44 @@ int ops_set_root(struct ops *o, const char *path)
 
 /* ---------------------------------------------------------- leases' ends */
 
+/* For a callback: the files, which stay until user_gone(); NULL: none. */
+static struct files *files_use(struct ops *o)
+{
+	struct files *files;
+
+	pthread_mutex_lock(&o->lock);
+	files = o->files;
+	o->users += files != NULL;
+	pthread_mutex_unlock(&o->lock);
+	return files;
+}
+
 uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n)
 {
 	struct ops *o = arg;
-	struct files *files = o->files;
+	struct files *files = files_use(o);
+	uint32_t open = 0;
 
 	tree_revoked(o->tree, inos, n);
-	return files ? files_revoked(files, inos, n) : 0;
+	if (files) {
+		open = files_revoked(files, inos, n);
+		user_gone(o);
+	}
+	return open;
 }
 
 void ops_lost(void *arg, uint64_t **open, uint32_t *n_open)
 {
 	struct ops *o = arg;
-	struct files *files = o->files;
+	struct files *files = files_use(o);
 
 	tree_lost(o->tree);
 	*open = NULL;
 	*n_open = 0;
-	if (files)
+	if (files) {
 		files_lost(files, open, n_open);
+		user_gone(o);
+	}
 }
 
 void ops_attr(void *arg, const struct m_attr *a)
@@ -284,7 +339,14 @@ struct call *call_new(fuse_req_t req)
 	}
 	c->ops = ops_of(req);
 	c->req = req;
+	user_add(c->ops);
 	return c;
+}
+
+void call_free(struct call *c)
+{
+	user_gone(c->ops);
+	free(c);
 }
 
 static void answered(void *arg, int err, const struct rpc_answer *ra)
@@ -329,7 +391,7 @@ int ops_errno(int err)
 void call_fail(struct call *c, int err)
 {
 	fuse_reply_err(c->req, ops_errno(err));
-	free(c);
+	call_free(c);
 }
 
 void call_reply_attr(struct call *c, const struct m_attr *a)
@@ -338,7 +400,7 @@ void call_reply_attr(struct call *c, const struct m_attr *a)
 
 	ops_stat(c->ops, a, &st);
 	fuse_reply_attr(c->req, &st, 0);
-	free(c);
+	call_free(c);
 }
 
 void call_reply_entry(struct call *c, const struct m_attr *a)
@@ -347,7 +409,7 @@ void call_reply_entry(struct call *c, const struct m_attr *a)
 
 	ops_entry(c->ops, a, &e);
 	fuse_reply_entry(c->req, &e);
-	free(c);
+	call_free(c);
 }
 
 void call_learned(struct call *c, const struct m_attr *a)

@@ -31,6 +31,9 @@ void ops_start(struct ops *o, struct link *link, struct files *files);
 /* After ops_start: let FUSE's root be the directory @path of the tracker's
  * tree ("/a/b").  Blocks.  -ENOENT, -ENOTDIR, -EIO. */
 int ops_set_root(struct ops *o, const char *path);
+/* When no handler runs any more: wait until every call is answered and let
+ * go of the files.  -ETIMEDOUT: not so within @ms, they are still in use. */
+int ops_stop(struct ops *o, uint32_t ms);
 void ops_free(struct ops *o);
 
 /* link_ops.revoked and .lost; also before ops_start(). */

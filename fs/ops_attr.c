@@ -173,7 +173,7 @@ static void readlink_done(struct call *c, struct answer *a)
 	memcpy(target, m.target.p, m.target.len);
 	target[m.target.len] = '\0';
 	fuse_reply_readlink(c->req, target);
-	free(c);
+	call_free(c);
 }
 
 void ops_readlink(fuse_req_t req, fuse_ino_t ino)
@@ -224,7 +224,7 @@ static void statfs_done(struct call *c, struct answer *a)
 	o->statfs_ms = now_ms();
 	pthread_mutex_unlock(&o->lock);
 	fuse_reply_statfs(c->req, &st);
-	free(c);
+	call_free(c);
 }
 
 void ops_statfs(fuse_req_t req, fuse_ino_t ino)

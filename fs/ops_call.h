@@ -27,14 +27,16 @@ struct seen {
 };
 
 struct ops {
-	/* fixed after ops_start() and ops_set_root() */
+	/* fixed between ops_start() and ops_stop() */
 	struct link *link;
-	struct files *_Atomic files;	/* NULL before ops_start() */
+	struct files *files;	/* NULL before and after (guarded by lock) */
 	struct tree *tree;
 	uint64_t root;
 
 	pthread_mutex_t lock;
+	pthread_cond_t idle;
 	/* guarded by lock */
+	unsigned users;		/* of files: calls, callbacks of link */
 	struct seen seen[OPS_SEEN];
 	struct statvfs statfs;
 	uint64_t statfs_ms;		/* when it was asked for; 0: never */
@@ -91,6 +93,7 @@ int ops_cached_name(struct ops *o, uint64_t dir, const char *name,
 struct call *call_new(fuse_req_t req);
 /* Takes @w's bytes. */
 void call_send(struct call *c, uint16_t type, struct wr *w, call_fn done);
+void call_free(struct call *c);
 void call_fail(struct call *c, int err);	/* also err 0: success */
 void call_reply_attr(struct call *c, const struct m_attr *a);
 void call_reply_entry(struct call *c, const struct m_attr *a);

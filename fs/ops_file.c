@@ -72,7 +72,7 @@ void call_reply_open(struct call *c, const struct m_attr *a, int created)
 	}
 	if (err == -ENOENT)
 		file_close(h);	/* interrupted: there is no release */
-	free(c);
+	call_free(c);
 }
 
 static void truncated(struct call *c, struct answer *a)
@@ -162,7 +162,7 @@ static void killed(struct call *c, struct answer *a)
 		return;
 	}
 	fuse_reply_write(c->req, size);
-	free(c);
+	call_free(c);
 }
 
 /*
@@ -186,7 +186,7 @@ static void write_done(void *arg, int err)
 		write_killed(c);
 	} else {
 		fuse_reply_write(c->req, c->size);
-		free(c);
+		call_free(c);
 	}
 }
 

@@ -227,7 +227,7 @@ static void readdir_done(struct call *c, struct answer *a)
 	page_take(c, a, &page);
 	if (serve(c->dir, c->req, c->size, c->off, c->plus))
 		fuse_reply_err(c->req, EIO);
-	free(c);
+	call_free(c);
 }
 
 static void list(fuse_req_t req, struct dir *d, size_t size, uint64_t off,

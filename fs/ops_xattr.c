@@ -52,7 +52,7 @@ static void reply(struct call *c, const char *p, size_t n)
 		fuse_reply_err(c->req, ERANGE);
 	else
 		fuse_reply_buf(c->req, p, n);
-	free(c);
+	call_free(c);
 }
 
 /* --------------------------------------------------------------- reading */

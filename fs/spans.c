@@ -108,11 +108,3 @@ void spans_paint(struct spans *s, uint64_t off, uint64_t len, struct buf *b,
 	if (!s->err)
 		splice(s, i, j, &new);
 }
-
-int spans_bare(const struct spans *s)
-{
-	for (size_t i = 0; i < s->n; i++)
-		if (!s->v[i].b)
-			return 1;
-	return 0;
-}

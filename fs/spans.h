@@ -36,6 +36,5 @@ void spans_fini(struct spans *s);
 /* Bytes [off, off+len) are b->data[0, len); what lies outside is cut. */
 void spans_paint(struct spans *s, uint64_t off, uint64_t len, struct buf *b,
 		 int hot);
-int spans_bare(const struct spans *s);		/* is any span bare? */
 
 #endif

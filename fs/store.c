@@ -115,8 +115,9 @@ static int quarantine_claimed(struct store *s, const struct copy *c,
 		/* Even if it cannot be moved it is never served again. */
 		index_banish(s, c->id);
 		counter_add(CNT_QUARANTINED, 1);
-		log_warn("store: chunk %016" PRIx64 " put in quarantine: %s%s%s",
-			 c->id, reason, err ? "; cannot move it: " : "",
+		log_warn("store: chunk %016" PRIx64 " put in quarantine: "
+			 "%s%s%s", c->id, reason,
+			 err ? "; cannot move it: " : "",
 			 err ? strerror(-err) : "");
 	}
 	store_tell_gone(s, c->id);

@@ -60,8 +60,8 @@ struct store_events {		/* called without any lock held, any thread */
 };
 
 /* Create DIR if need be, take its lock, scan it.  @capacity 0: what it uses
- * and the free space of its disk, less a tenth.  Errors: -EBUSY another process has it
- * open; -EINVAL it is not a store (@why says what it is); -errno.
+ * and the free space of its disk, less a tenth.  Errors: -EBUSY another
+ * process has it open; -EINVAL it is not a store; -errno.
  * @why (of @why_len bytes) gets a sentence with cause and mend. */
 int store_open(struct store **out, const char *dir, uint64_t capacity,
 	       const struct store_events *ev, char *why, size_t why_len);
@@ -85,7 +85,8 @@ int store_get(struct store *s, uint64_t chunk, struct chunk_meta *m,
 	      struct buf **out);
 /* Make earlier puts durable; skips those that are already or are absent. */
 int store_sync(struct store *s, const uint64_t *chunks, size_t n);
-int store_has(struct store *s, uint64_t chunk);	/* 0, COPY_REPLICA, COPY_CACHED */
+/* 0, COPY_REPLICA or COPY_CACHED. */
+int store_has(struct store *s, uint64_t chunk);
 /* Not durable by itself: store_sync() it where that matters. */
 int store_set_kind(struct store *s, uint64_t chunk, enum copy_kind kind);
 int store_delete(struct store *s, uint64_t chunk);

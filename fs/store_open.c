@@ -25,7 +25,8 @@
 
 #define SWARM_FILE "swarm"
 #define SWARM_NEW "swarm.new"
-#define SWARM_FORMAT "pspfs store 1\nswarm %016" PRIx64 "\npeer %016" PRIx64 "\n"
+#define SWARM_FORMAT \
+	"pspfs store 1\nswarm %016" PRIx64 "\npeer %016" PRIx64 "\n"
 #define SWARM_TEXT_MAX 128
 
 struct opening {

@@ -14,6 +14,8 @@
 #include <string.h>
 #include <sys/queue.h>
 
+/* An allocation that fails inside uthash leaves hh.tbl NULL. */
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 enum {
@@ -182,8 +184,29 @@ static struct inode *inode_get(struct tree *t, uint64_t ino)
 	i->since = ++t->now;
 	LIST_INIT(&i->names);
 	HASH_ADD(hh, t->inodes, attr.ino, sizeof(i->attr.ino), i);
+	if (!i->hh.tbl) {
+		free(i);
+		return NULL;
+	}
 	TAILQ_INSERT_TAIL(&t->inode_lru, i, lru);
 	return i;
+}
+
+/* Only in the hash yet; NULL: no memory. */
+static struct dentry *dentry_new(struct tree *t, const struct key *k)
+{
+	struct dentry *d = calloc(1, sizeof(*d) + k->len);
+
+	if (!d)
+		return NULL;
+	d->key_len = k->len;
+	memcpy(d->key, k->p, k->len);
+	HASH_ADD_KEYPTR(hh, t->dentries, d->key, d->key_len, d);
+	if (!d->hh.tbl) {
+		free(d);
+		return NULL;
+	}
+	return d;
 }
 
 /* Without memory the name is lost, and so the whole. */
@@ -202,7 +225,7 @@ static void dentry_set(struct tree *t, uint64_t dir, const struct key *k,
 	i = inode_get(t, dir);
 	if (!i)
 		return;
-	d = calloc(1, sizeof(*d) + k->len);
+	d = dentry_new(t, k);
 	if (!d) {
 		i->whole = 0;
 		i->since = ++t->now;
@@ -210,11 +233,8 @@ static void dentry_set(struct tree *t, uint64_t dir, const struct key *k,
 	}
 	d->dir = i;
 	d->ino = ino;
-	d->key_len = k->len;
-	memcpy(d->key, k->p, k->len);
 	LIST_INSERT_HEAD(&i->names, d, sibling);
 	TAILQ_INSERT_TAIL(&t->dentry_lru, d, lru);
-	HASH_ADD_KEYPTR(hh, t->dentries, d->key, d->key_len, d);
 }
 
 /* In a directory that is known whole a name that is not known has to be

@@ -48,7 +48,7 @@ static void write_here(struct pool_work *pw)
 
 static void on_put(void *arg, int err, const struct rpc_answer *a);
 
-static void send(struct put *p)
+static void send_put(struct put *p)
 {
 	struct upload_work *w = p->work;
 	const struct upload_job *j = w->job;
@@ -72,7 +72,7 @@ static void on_put(void *arg, int err, const struct rpc_answer *a)
 
 	if (a && err == -EBADMSG && p->tries < UPLOAD_TRIES) {
 		counter_add(CNT_RESENT, 1);
-		send(p);
+		send_put(p);
 		return;
 	}
 	if (!err) {
@@ -96,6 +96,6 @@ void upload_put(struct upload_work *w, uint32_t num, int local)
 		p->pool.fn = write_here;
 		pool_run(w->u->parts->pool, &p->pool);
 	} else {
-		send(p);
+		send_put(p);
 	}
 }

@@ -26,6 +26,7 @@ struct group {			/* what one holder is to sync */
 	uint64_t *ids;
 	uint32_t *index;	/* of each in sync.ids */
 	uint32_t n, cap;
+	uint32_t at;		/* so many were sent */
 };
 
 struct sync {
@@ -134,6 +135,13 @@ static int sync_add(struct sync *s, const struct unsynced *e)
 	return err;
 }
 
+/* It failed in the background: told now, once. */
+static int sync_add_lost(struct sync *s, const struct unsynced *e)
+{
+	s->ids[s->n++] = e->id;
+	return -EIO;
+}
+
 static void sync_free(struct sync *s)
 {
 	struct group *g, *next;
@@ -231,26 +239,43 @@ static void sync_here(struct pool_work *w)
 	group_done(g, store_sync(g->sync->u->parts->store, g->ids, g->n));
 }
 
+static void send_part(struct group *g);
+
 static void on_sync(void *arg, int err, const struct rpc_answer *a)
 {
+	struct group *g = arg;
+
 	(void)a;
-	group_done(arg, err);
+	if (!err && g->at < g->n)
+		send_part(g);
+	else
+		group_done(g, err);
+}
+
+/* As many as a message may name. */
+static void send_part(struct group *g)
+{
+	uint32_t left = g->n - g->at;
+	struct m_sync m = {
+		.chunks = g->ids + g->at,
+		.n_chunks = left < MSG_HAVE_MAX ? left : MSG_HAVE_MAX,
+	};
+	struct wr w = WR_INIT;
+
+	g->at += m.n_chunks;
+	m_sync_encode(&w, &m);	/* a failure shows in w.err */
+	peers_call(g->sync->u->parts->peers, g->num, M_sync, 0, &w, NULL, 0,
+		   SYNC_MS, on_sync, g);
 }
 
 static void group_start(struct group *g, uint32_t our_num)
 {
-	const struct parts *parts = g->sync->u->parts;
-	struct m_sync m = { .chunks = g->ids, .n_chunks = g->n };
-	struct wr w = WR_INIT;
-
 	if (g->num == our_num) {
 		g->pool.fn = sync_here;
-		pool_run(parts->pool, &g->pool);
-		return;
+		pool_run(g->sync->u->parts->pool, &g->pool);
+	} else {
+		send_part(g);
 	}
-	m_sync_encode(&w, &m);	/* a failure shows in w.err */
-	peers_call(parts->peers, g->num, M_sync, 0, &w, NULL, 0, SYNC_MS,
-		   on_sync, g);
 }
 
 /* Takes @s, and the caller's place in the gate. */
@@ -261,7 +286,7 @@ static void sync_start(struct sync *s)
 
 	link_info(s->u->parts->link, &us);
 	s->out = HASH_COUNT(s->groups);
-	if (!s->out || s->err) {
+	if (!s->out) {
 		sync_finish(s);
 		return;
 	}
@@ -271,9 +296,6 @@ static void sync_start(struct sync *s)
 		group_start(g, us.num);
 	}
 }
-
-/* Those of one holder must fit a message. */
-_Static_assert(UPLOAD_UNSYNCED_BATCH <= MSG_HAVE_MAX, "a batch is a message");
 
 static void tidy(struct upload *u)
 {
@@ -316,13 +338,13 @@ void upload_sync(struct upload *u, const uint64_t *ids, uint32_t n,
 	s->done = done;
 	s->arg = arg;
 	pthread_mutex_lock(&u->lock);
-	for (uint32_t i = 0; i < n && !s->err; i++) {
+	for (uint32_t i = 0; i < n; i++) {
 		struct unsynced *e = find(u, ids[i]);
 
-		if (e && e->failed)
-			s->err = -EIO;
-		if (e && !s->err)
-			s->err = sync_add(s, e);
+		if (e)
+			err = e->failed ? sync_add_lost(s, e) : sync_add(s, e);
+		if (err)
+			s->err = err;
 	}
 	pthread_mutex_unlock(&u->lock);
 	sync_start(s);

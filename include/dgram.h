@@ -8,7 +8,9 @@
  * is never longer than its request (dgram_answer refuses); each session may
  * send DGRAM_RATE datagrams a second.
  *
- * Threads: a socket lives on one loop; dgram_send from any thread.
+ * Threads: a socket lives on one loop, where its callback runs; all functions
+ *          from any thread.  dgram_close() waits for the loop (also fine from
+ *          inside the callback); none may use the socket afterwards.
  */
 #ifndef PSPFS_DGRAM_H
 #define PSPFS_DGRAM_H
@@ -39,12 +41,14 @@ struct dgram {
 
 typedef void (*dgram_fn)(const struct dgram *d, void *arg);
 
+/* -EADDRINUSE, ... */
 int dgram_open(struct dgram_sock **out, struct loop *l, const struct addr *at,
 	       dgram_fn fn, void *arg);
 void dgram_close(struct dgram_sock *s);
 
 /* Join a session: @secret is the 64 bytes that rpc_export gave; @server says
- * which half is ours.  @to NULL: learned from the last good datagram. */
+ * which half is ours (the first is the client's to send with).  @to NULL:
+ * learned from the last good datagram.  Joining again replaces. */
 int dgram_join(struct dgram_sock *s, uint64_t session,
 	       const uint8_t secret[64], int server, const struct addr *to);
 void dgram_leave(struct dgram_sock *s, uint64_t session);

@@ -13,9 +13,13 @@
  * every outstanding call was ended with that error.  No reconnecting here.
  *
  * Threads: ops and done callbacks run on the connection's loop.  rpc_call,
- *          rpc_send, rpc_reply*, rpc_close, rpc_ref and rpc_unref: any.
+ *          rpc_send, rpc_reply*, rpc_close, rpc_ref and rpc_unref: any.  None
+ *          of them calls back before it returns, but for rpc_call without
+ *          memory (-ENOMEM).  A call to a connection that is down ends with
+ *          the cause, from the loop.
  * Memory:  reference-counted.  rpc_connect returns one reference to the
- *          caller; the library holds its own until down.
+ *          caller; the library holds its own until down.  @ops must outlive
+ *          the connection; of @self a copy is kept.
  * Limits:  the constants below; a connection that breaks one is closed.
  */
 #ifndef PSPFS_RPC_H
@@ -33,7 +37,8 @@
 #define RPC_BODY_MAX (8u << 20)
 #define RPC_BULK_MAX ((16u << 20) + 16)
 #define RPC_INBOUND_MAX 1024	/* unanswered requests from one connection */
-#define RPC_INBOUND_BYTES (64u << 20)	/* their bytes; beyond: stop reading */
+#define RPC_INBOUND_BYTES (64u << 20)	/* their bytes; beyond: stop reading;
+					   our own calls wait for room there */
 #define RPC_HANDSHAKE_MS 5000
 #define RPC_CONNECT_MS 5000
 #define RPC_STRANGERS_MAX 256	/* connections not yet through the handshake */
@@ -50,7 +55,8 @@ struct rpc_self {
 
 struct rpc;
 
-/* A request as it came.  Answer it exactly once with rpc_reply(). */
+/* A request as it came, with a reference to its connection.  Ends exactly
+ * once: rpc_reply(), rpc_fail() or rpc_req_free(). */
 struct rpc_req {
 	struct rpc *conn;
 	uint16_t type, flags;
@@ -62,9 +68,9 @@ struct rpc_req {
 struct rpc_ops {
 	/* The handshake is done.  NULL is fine. */
 	void (*up)(struct rpc *c, void *arg);
-	/* Takes @req (answer with rpc_reply, or drop with rpc_req_free). */
+	/* Takes @req; NULL: all are answered -ENOSYS. */
 	void (*request)(struct rpc *c, struct rpc_req *req, void *arg);
-	/* The end, for any cause; -ECANCELED after rpc_close(). */
+	/* The end, for any cause; -ECANCELED after rpc_close().  NULL is fine. */
 	void (*down)(struct rpc *c, int err, void *arg);
 };
 
@@ -93,9 +99,13 @@ struct rpc_listener;
 int rpc_listen(struct rpc_listener **out, struct loop **loops, int n_loops,
 	       const struct rpc_self *self, const struct addr *at,
 	       const struct rpc_ops *ops, void *arg);
-void rpc_listener_free(struct rpc_listener *l);	/* its connections stay */
+/* Its connections stay, strangers go.  Waits for @loops (so not from one of
+ * them): afterwards there is no further ops->up. */
+void rpc_listener_free(struct rpc_listener *l);
 
-void rpc_set_arg(struct rpc *c, void *arg);
+void rpc_set_arg(struct rpc *c, void *arg);	/* on the loop, as in ops->up */
+/* Proven by the PSK, from up on.  On the connecting side what was expected
+ * (so the id is 0 where any would do). */
 uint8_t rpc_peer_role(const struct rpc *c);
 uint64_t rpc_peer_id(const struct rpc *c);
 const struct addr *rpc_peer_addr(const struct rpc *c);
@@ -103,15 +113,18 @@ struct loop *rpc_loop(const struct rpc *c);
 /* TLS exporter (RFC 8446 7.5); only after up, on the loop.  0 or -errno. */
 int rpc_export(struct rpc *c, const char *label, uint8_t *out, size_t n);
 
-/* Send a request and have @done called once, within @timeout_ms.  Takes the
- * bytes of @body (left empty); refs @bulk.  @done may run before it returns. */
+/* Send a request and have @done called once, within @timeout_ms (-ETIMEDOUT).
+ * Takes the bytes of @body (left empty; NULL: none); refs @bulk (NULL: none). */
 void rpc_call(struct rpc *c, uint16_t type, uint16_t flags, struct wr *body,
 	      struct buf *bulk, uint32_t timeout_ms, rpc_done done, void *arg);
 /* One-way. */
 void rpc_send(struct rpc *c, uint16_t type, struct wr *body);
 
-/* Answer; frees @req.  rpc_fail sends an error body. */
+/* Answer; frees @req.  rpc_fail sends an error body, rpc_req_free the error
+ * -ECANCELED.  Of a one-way request they just let go. */
 void rpc_reply(struct rpc_req *req, struct wr *body, struct buf *bulk);
+/* The same with a status of one's own (enum status) and its body. */
+void rpc_reply_status(struct rpc_req *req, uint16_t status, struct wr *body);
 void rpc_fail(struct rpc_req *req, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 void rpc_req_free(struct rpc_req *req);

@@ -39,11 +39,12 @@ struct rpc_listener {
 
 /* ----------------------------------------------------------- strangers */
 
+/* Without the port, which would make every line another for the log's limit. */
 static void log_refused(struct rpc *c, int err)
 {
 	char from[ADDR_TEXT_MAX];
 
-	addr_text(&c->peer, from);
+	addr_ip(&c->peer, from);
 	if (err == -EACCES)
 		log_warn("refused %s: its key does not fit (%s)", from,
 			 tls_why(c->tls));

@@ -127,6 +127,18 @@ void rpc_reply(struct rpc_req *req, struct wr *body, struct buf *bulk)
 		hand_over(r);
 }
 
+void rpc_reply_status(struct rpc_req *req, uint16_t status, struct wr *body)
+{
+	struct req *r = req_of(req, pub);
+	int err = rpc_frame_fill(&r->frame, req->type | RPC_ANSWER, status,
+				 body, NULL);
+
+	if (err)
+		rpc_fail(req, err, "the answer cannot be sent");
+	else
+		hand_over(r);
+}
+
 void rpc_fail(struct rpc_req *req, int err, const char *fmt, ...)
 {
 	struct req *r = req_of(req, pub);

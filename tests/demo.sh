@@ -92,7 +92,7 @@ id=$(status --json info "$DIR/mnt2/small" | sed -n 's/.*"id": *"\([0-9a-f]*\)".*
 [ -n "$id" ] || fail "info --json names no chunk"
 victim=""
 for i in 1 2 3; do
-	f=$DIR/store$i/chunks/${id:0:2}/${id:2}.chunk
+	f=$DIR/store$i/chunks/${id:12:2}/$id.chunk
 	[ -z "$victim" ] && [ -e "$f" ] && victim=$i && printf 'CORRUPTED' | dd of="$f" bs=1 seek=100 conv=notrunc status=none
 done
 [ -n "$victim" ] || fail "no store holds chunk $id"

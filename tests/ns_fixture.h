@@ -368,6 +368,32 @@ static inline int fix_commit(struct fix *f, uint64_t ino, struct m_push *p,
 			 fix_t(f));
 }
 
+static inline struct m_getmap_r fix_map(struct fix *f, uint64_t ino)
+{
+	struct m_getmap_r r;
+
+	assert_int_equal(ns_getmap(f->ns, &f->a, ino, 0, MSG_SLOTS_MAX, &r),
+			 0);
+	return r;
+}
+
+static inline uint64_t fix_garbage(struct fix *f)
+{
+	struct ns_count c;
+
+	ns_count(f->ns, &c);
+	return c.garbage;
+}
+
+static inline void fix_check_slice(const struct m_slice *s, uint32_t pos,
+				   uint32_t len, uint64_t chunk, uint32_t off)
+{
+	assert_int_equal(s->pos, pos);
+	assert_int_equal(s->len, len);
+	assert_int_equal(s->chunk, chunk);
+	assert_int_equal(s->off, off);
+}
+
 #define FIX_TEST(fn) cmocka_unit_test_setup_teardown(fn, fix_up, fix_down)
 /* The tests once in memory and once on disk, as main() returns it. */
 #define FIX_RUN(tests)                                                     \

@@ -239,6 +239,8 @@ static void readdir_goes_on_at_its_cookie(void **state)
 	assert_int_equal(ns_readdir(f->ns, &f->a, fix_file(f, 1, "f"), 0, 9,
 				    &r), -ENOTDIR);
 	assert_int_equal(ns_readdir(f->ns, &f->a, 999, 0, 9, &r), -ENOENT);
+	assert_int_equal(ns_readdir(f->ns, &f->a, 1, 0, 0, &r), 0);
+	assert_true(!r.eof && r.n_entries == 1);
 	/* exactly as many as are wanted is the end */
 	assert_int_equal(ns_readdir(f->ns, &f->a, 1, 0, 2, &r), 0);
 	assert_true(r.eof && r.n_entries == 2);

@@ -307,6 +307,7 @@ static void a_full_disk_changes_nothing(void **state)
 		ns_count(f->ns, &before);
 		snprintf(name + 240, 16, "%d", i);
 		made = fix_mknod(f, 1, name, S_IFDIR | 0755);
+		assert_int_equal(f->t.n, made > 0);
 		end_batch(f, made < 0 ? (int)made : 0);
 		err = fix_commit(f, ino, &p, 1, NULL);
 		end_batch(f, err);

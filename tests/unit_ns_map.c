@@ -1,31 +1,5 @@
-/* unit_ns_map -- commit, getmap, compact, truncate, chunks, garbage. */
+/* unit_ns_map -- commit, getmap, truncate. */
 #include "ns_fixture.h"
-
-static struct m_getmap_r map_of(struct fix *f, uint64_t ino)
-{
-	struct m_getmap_r r;
-
-	assert_int_equal(ns_getmap(f->ns, &f->a, ino, 0, MSG_SLOTS_MAX, &r),
-			 0);
-	return r;
-}
-
-static uint64_t garbage(struct fix *f)
-{
-	struct ns_count c;
-
-	ns_count(f->ns, &c);
-	return c.garbage;
-}
-
-static void check_slice(const struct m_slice *s, uint32_t pos, uint32_t len,
-			uint64_t chunk, uint32_t off)
-{
-	assert_int_equal(s->pos, pos);
-	assert_int_equal(s->len, len);
-	assert_int_equal(s->chunk, chunk);
-	assert_int_equal(s->off, off);
-}
 
 /* ---------------------------------------------------------------- commit */
 
@@ -56,15 +30,15 @@ static void commit_pushes_slices(void **state)
 	assert_int_equal(r.placed[2], 5);
 	assert_int_equal(r.n_deep, 0);
 
-	g = map_of(f, ino);
+	g = fix_map(f, ino);
 	fix_same_attr(&g.attr, &r.attr);
 	assert_int_equal(g.n_slots, 2);
 	assert_int_equal(g.slots[0].index, 0);
 	assert_int_equal(g.slots[0].n_slices, 2);
-	check_slice(&g.slots[0].slices[0], 0, 64, p[0].chunk, 0);
-	check_slice(&g.slots[0].slices[1], 5, 6, p[2].chunk, 0);
+	fix_check_slice(&g.slots[0].slices[0], 0, 64, p[0].chunk, 0);
+	fix_check_slice(&g.slots[0].slices[1], 5, 6, p[2].chunk, 0);
 	assert_int_equal(g.slots[1].index, 2);
-	check_slice(&g.slots[1].slices[0], 10, 20, p[1].chunk, 0);
+	fix_check_slice(&g.slots[1].slices[0], 10, 20, p[1].chunk, 0);
 	assert_int_equal(g.n_chunks, 3);
 	assert_int_equal(g.chunks[0].id, p[0].chunk);
 	assert_int_equal(g.chunks[0].len, 64);
@@ -97,33 +71,33 @@ static void covered_slices_go(void **state)
 
 	assert_int_equal(fix_commit(f, ino, &a, 1, NULL), 0);
 	assert_int_equal(fix_commit(f, ino, &b, 1, NULL), 0);
-	assert_int_equal(map_of(f, ino).slots[0].n_slices, 2);
+	assert_int_equal(fix_map(f, ino).slots[0].n_slices, 2);
 	assert_int_equal(fix_commit(f, ino, &c, 1, NULL), 0);
-	g = map_of(f, ino);
+	g = fix_map(f, ino);
 	assert_int_equal(g.slots[0].n_slices, 2);
-	check_slice(&g.slots[0].slices[0], 15, 10, b.chunk, 0);
-	check_slice(&g.slots[0].slices[1], 10, 10, c.chunk, 0);
-	assert_int_equal(garbage(f), 1);
+	fix_check_slice(&g.slots[0].slices[0], 15, 10, b.chunk, 0);
+	fix_check_slice(&g.slots[0].slices[1], 10, 10, c.chunk, 0);
+	assert_int_equal(fix_garbage(f), 1);
 	/* named again it is no garbage any more */
 	a.slot = 7;
 	assert_int_equal(fix_commit(f, ino, &a, 1, NULL), 0);
-	assert_int_equal(garbage(f), 0);
+	assert_int_equal(fix_garbage(f), 0);
 	/* the same chunk over itself */
 	assert_int_equal(fix_commit(f, ino, &a, 1, NULL), 0);
-	assert_int_equal(garbage(f), 0);
+	assert_int_equal(fix_garbage(f), 0);
 	/* zeros over a part stay, over everything leave a hole */
 	hole.pos = 12;
 	hole.len = 2;
 	assert_int_equal(fix_commit(f, ino, &hole, 1, NULL), 0);
-	assert_int_equal(map_of(f, ino).slots[0].n_slices, 3);
+	assert_int_equal(fix_map(f, ino).slots[0].n_slices, 3);
 	assert_int_equal(fix_attr(f, ino).stored, 30);
 	hole.pos = 0;
 	hole.len = 64;
 	assert_int_equal(fix_commit(f, ino, &hole, 1, NULL), 0);
-	g = map_of(f, ino);
+	g = fix_map(f, ino);
 	assert_int_equal(g.n_slots, 1);
 	assert_int_equal(g.slots[0].index, 7);
-	assert_int_equal(garbage(f), 2);
+	assert_int_equal(fix_garbage(f), 2);
 	assert_int_equal(g.attr.stored, 10);
 	assert_int_equal(g.attr.size, 7 * 64 + 20);
 }
@@ -144,13 +118,13 @@ static void appends_go_to_the_end(void **state)
 	assert_int_equal(r.placed[2], 90);
 	assert_int_equal(r.attr.size, 154);
 	assert_int_equal(r.attr.stored, 154);
-	g = map_of(f, ino);
+	g = fix_map(f, ino);
 	assert_int_equal(g.n_slots, 3);
 	assert_int_equal(g.n_chunks, 3);	/* each once */
-	check_slice(&g.slots[0].slices[1], 50, 14, p[1].chunk, 0);
-	check_slice(&g.slots[1].slices[0], 0, 26, p[1].chunk, 14);
-	check_slice(&g.slots[1].slices[1], 26, 38, p[2].chunk, 0);
-	check_slice(&g.slots[2].slices[0], 0, 26, p[2].chunk, 38);
+	fix_check_slice(&g.slots[0].slices[1], 50, 14, p[1].chunk, 0);
+	fix_check_slice(&g.slots[1].slices[0], 0, 26, p[1].chunk, 14);
+	fix_check_slice(&g.slots[1].slices[1], 26, 38, p[2].chunk, 0);
+	fix_check_slice(&g.slots[2].slices[0], 0, 26, p[2].chunk, 38);
 	/* after a write far away, the end is there */
 	p[0] = fix_push(f, 9, 0, 1);
 	assert_int_equal(fix_commit(f, ino, p, 1, NULL), 0);
@@ -182,35 +156,220 @@ static void deep_slots_are_told(void **state)
 	assert_int_equal(r.deep[1], 4);
 }
 
+/* All intervals of a slot, the long ones first, so that none covers an
+ * older one: there are more of them than a stack may have. */
 static void stacks_have_a_maximum(void **state)
 {
 	struct fix *f = *state;
-	uint64_t ino = fix_file(f, 1, "f");
-	struct m_push p[2] = { fix_push(f, 0, 0, 1), fix_push(f, 1, 0, 1) };
-	struct ns_stack st = { 0 };
+	uint64_t ino = fix_file(f, 1, "f"), seen;
+	static struct m_push p[MSG_PUSHES_MAX];
+	struct m_push chunk = fix_push(f, 0, 0, 256);
+	uint32_t len = 256, pos = 0, total = 0;
+	struct m_getmap_r g;
 	struct ns_inode in;
-	struct m_slice s = { .pos = 1, .len = 1 };
+	int i, err;
+
+	assert_int_equal(ns_inode_get(f->ns, ino, &in), 0);
+	in.a.slot_size = 256;
+	assert_int_equal(ns_inode_put(f->ns, &in), 0);
+	do {
+		for (i = 0; i < MSG_PUSHES_MAX; i++) {
+			p[i] = chunk;
+			p[i].len = len;
+			p[i].pos = pos++;
+			if (pos + len > 256) {
+				pos = 0;
+				len--;
+			}
+		}
+		err = fix_commit(f, ino, p, i, NULL);
+		total += err ? 0 : i;
+	} while (!err);
+	assert_int_equal(err, -EBUSY);
+	assert_int_equal(total, NS_STACK_MAX);
+	g = fix_map(f, ino);
+	assert_int_equal(g.slots[0].n_slices, NS_STACK_MAX);
+	assert_int_equal(g.n_chunks, 1);
+	assert_int_equal(fix_attr(f, ino).stored, 256);
+
+	/* five such slots are more than an answer holds */
+	assert_int_equal(db_run(db_prep(f->db,
+		"WITH k(n) AS (VALUES(1),(2),(3),(4)) INSERT INTO slots "
+		"SELECT ino, n, version, slices FROM slots, k")), 0);
+	assert_int_equal(ns_getmap(f->ns, &f->a, ino, 0, 5, &g), -E2BIG);
+	assert_int_equal(ns_getmap(f->ns, &f->a, ino, 0, 4, &g), 0);
+	assert_int_equal(g.n_slots, 4);
+	assert_int_equal(db_run(db_prep(f->db,
+		"DELETE FROM slots WHERE slot>0")), 0);
+	seen = g.slots[0].version;
+
+	chunk.len = 256;		/* what covers all makes room */
+	assert_int_equal(fix_commit(f, ino, &chunk, 1, NULL), 0);
+	g = fix_map(f, ino);
+	assert_int_equal(g.slots[0].n_slices, 1);
+	assert_true(g.slots[0].version > seen);
+}
+
+static void senseless_commits_change_nothing(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = fix_file(f, 1, "f"), dir = fix_dir(f, 1, "d");
+	uint64_t fifo = (uint64_t)fix_mknod(f, 1, "p", S_IFIFO);
+	struct m_push good = fix_push(f, 0, 0, 64), known = good, p[2];
+	struct m_push other = fix_push(f, 3, 0, 64);
+	static uint32_t many[MSG_HOLDERS_MAX + 1];
+	const struct {
+		struct m_push p;
+		int err;
+	} bad[] = {
+#define BAD(field, value, e)                                               \
+	{ ({ struct m_push x_ = other; x_.field = (value); x_; }), e }
+		BAD(len, 0, -EINVAL),
+		BAD(len, 65, -EINVAL),
+		BAD(len, UINT32_MAX, -EINVAL),
+		BAD(pos, 1, -EINVAL),
+		BAD(pos, UINT32_MAX, -EINVAL),
+		BAD(off, 1, -EINVAL),
+		BAD(off, UINT32_MAX, -EINVAL),
+		BAD(chunk_len, 63, -EINVAL),
+		BAD(chunk_len, 65, -EINVAL),
+		BAD(chunk_len, UINT32_MAX, -EINVAL),
+		BAD(chunk, FIX_IDS + 1, -EINVAL),	/* not reserved */
+		BAD(chunk, UINT64_MAX, -EINVAL),
+		BAD(n_stored, 0, -EINVAL),		/* nobody has it */
+		BAD(n_stored, MSG_HOLDERS_MAX + 1, -EINVAL),
+		BAD(slot, UINT64_MAX, -EFBIG),
+		BAD(slot, INT64_MAX / 64, -EFBIG),
+		BAD(slot, 1ull << 58, -EFBIG),
+		BAD(chunk, known.chunk, -EINVAL),	/* another MD5 */
+#undef BAD
+	};
+	struct m_attr was, now;
+	struct m_commit_r r;
+	struct ns_count before, after;
+	size_t i;
+
+	assert_int_equal(fix_commit(f, ino, &known, 1, NULL), 0);
+	was = fix_attr(f, ino);
+	ns_count(f->ns, &before);
+	for (i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		p[0] = fix_push(f, 1, 0, 8);	/* this one is all right */
+		p[1] = bad[i].p;
+		p[1].stored = many;
+		assert_int_equal(fix_commit(f, ino, p, 2, NULL), bad[i].err);
+		assert_int_equal(f->t.n, 0);
+		ns_count(f->ns, &after);
+		assert_memory_equal(&before, &after, sizeof(before));
+		now = fix_attr(f, ino);
+		fix_same_attr(&was, &now);
+		assert_int_equal(fix_map(f, ino).n_slots, 1);
+	}
+	known.chunk_len = 63;
+	known.len = 63;
+	assert_int_equal(fix_commit(f, ino, &known, 1, NULL), -EINVAL);
+	assert_int_equal(fix_commit(f, dir, &good, 1, NULL), -EISDIR);
+	assert_int_equal(fix_commit(f, fifo, &good, 1, NULL), -EINVAL);
+	assert_int_equal(fix_commit(f, 999, &good, 1, NULL), -ENOENT);
+	assert_int_equal(fix_commit(f, ino, p, MSG_PUSHES_MAX + 1, NULL),
+			 -EINVAL);
+	assert_int_equal(ns_commit(f->ns, &f->a, &(struct m_commit){
+		.ino = ino, .mtime_ns = 1000000000 }, fix_now(f), &r,
+		fix_t(f)), -EINVAL);
+	/* the last byte that a file can have, and none after it */
+	p[0] = fix_push(f, INT64_MAX / 64, 0, 63);
+	assert_int_equal(fix_commit(f, ino, p, 1, &r), 0);
+	assert_true(r.attr.size == INT64_MAX);
+	p[0] = fix_push(f, 0, 0, 1);
+	p[0].append = 1;
+	assert_int_equal(fix_commit(f, ino, p, 1, NULL), -EFBIG);
+}
+
+/* ---------------------------------------------------------------- getmap */
+
+static void getmap_gives_a_range(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = fix_file(f, 1, "f"), dir = fix_dir(f, 1, "d");
+	struct m_getmap_r g;
+	struct m_push p[4];
 	int i;
 
-	assert_int_equal(fix_commit(f, ino, p, 1, NULL), 0);
-	assert_int_equal(ns_inode_get(f->ns, ino, &in), 0);
-	assert_int_equal(ns_stack_load(f->ns, &in, 0, &st), 0);
-	st.v[0].len = 2;	/* zeros that cover no older zeros */
-	for (i = 1; i < NS_STACK_MAX; i++) {
-		s.pos = i % 2;
-		s.len = 2 - s.pos;
-		if (st.n > 2)
-			st.v[st.n - 1].len = 1 + st.v[st.n - 1].pos;
-		assert_int_equal(ns_stack_push(f->ns, &st, &s, fix_now(f)), 0);
-		st.n = i + 1;
-		st.v[i] = (struct m_slice){ .pos = 0, .len = 1, .chunk = 0 };
-	}
-	assert_int_equal(ns_stack_push(f->ns, &st, &p[0].pos ? &s : &s,
-				       fix_now(f)), -EBUSY);
-	ns_stack_fini(&st);
+	for (i = 0; i < 4; i++)
+		p[i] = fix_push(f, 5 * i, 0, 64);
+	assert_int_equal(fix_commit(f, ino, p, 4, NULL), 0);
+	assert_int_equal(ns_getmap(f->ns, &f->a, ino, 5, 6, &g), 0);
+	assert_int_equal(g.n_slots, 2);
+	assert_int_equal(g.slots[0].index, 5);
+	assert_int_equal(g.slots[1].index, 10);
+	assert_int_equal(g.n_chunks, 2);
+	assert_int_equal(ns_getmap(f->ns, &f->a, ino, 6, 4, &g), 0);
+	assert_int_equal(g.n_slots, 0);
+	assert_int_equal(ns_getmap(f->ns, &f->a, ino, 5, 0, &g), 0);
+	assert_int_equal(g.n_slots, 0);
+	assert_int_equal(ns_getmap(f->ns, &f->a, ino, UINT64_MAX, 9, &g), 0);
+	assert_int_equal(g.n_slots, 0);
+	assert_int_equal(ns_getmap(f->ns, &f->a, ino, 0, MSG_SLOTS_MAX + 1,
+				   &g), -EINVAL);
+	assert_int_equal(ns_getmap(f->ns, &f->a, dir, 0, 1, &g), -EISDIR);
+	assert_int_equal(ns_getmap(f->ns, &f->a, 99, 0, 1, &g), -ENOENT);
+}
+
+/* -------------------------------------------------------------- truncate */
+
+static void truncate_cuts(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = fix_file(f, 1, "f");
+	struct m_push p[] = { fix_push(f, 0, 0, 64), fix_push(f, 1, 0, 64),
+			      fix_push(f, 1, 30, 20), fix_push(f, 2, 0, 64),
+			      fix_push(f, 1, 5, 10) };
+	struct m_attr was;
+	struct m_getmap_r g;
+
+	assert_int_equal(fix_commit(f, ino, p, 5, NULL), 0);
+	was = fix_attr(f, ino);
+	assert_int_equal(fix_truncate(f, ino, 64 + 20), 0);
+	assert_true(fix_was_touched(f, ino));
+	g = fix_map(f, ino);
+	assert_int_equal(g.attr.size, 84);
+	assert_int_equal(g.attr.stored, 64 + 30);
+	assert_true(g.attr.version > was.version);
+	assert_true(g.attr.mtime_ns > was.mtime_ns);
+	assert_int_equal(g.n_slots, 2);
+	assert_int_equal(g.slots[1].n_slices, 2);
+	fix_check_slice(&g.slots[1].slices[0], 0, 20, p[1].chunk, 0);
+	fix_check_slice(&g.slots[1].slices[1], 5, 10, p[4].chunk, 0);
+	assert_int_equal(fix_garbage(f), 2);
+	/* what grows back are zeros */
+	assert_int_equal(fix_truncate(f, ino, 1000), 0);
+	g = fix_map(f, ino);
+	assert_int_equal(g.attr.size, 1000);
+	assert_int_equal(g.n_slots, 2);
+	assert_int_equal(g.slots[1].slices[0].len, 20);
+	assert_int_equal(fix_truncate(f, ino, 64), 0);
+	assert_int_equal(fix_map(f, ino).n_slots, 1);
+	assert_int_equal(fix_truncate(f, ino, 0), 0);
+	g = fix_map(f, ino);
+	assert_int_equal(g.n_slots, 0);
+	assert_int_equal(g.attr.stored, 0);
+	assert_int_equal(fix_garbage(f), 5);
+	assert_int_equal(fix_truncate(f, ino, INT64_MAX), 0);
+	assert_int_equal(fix_truncate(f, ino, 1), 0);
 }
 
 int main(void)
 {
-	return 0;
+	const struct CMUnitTest tests[] = {
+		FIX_TEST(commit_pushes_slices),
+		FIX_TEST(covered_slices_go),
+		FIX_TEST(appends_go_to_the_end),
+		FIX_TEST(deep_slots_are_told),
+		FIX_TEST(stacks_have_a_maximum),
+		FIX_TEST(senseless_commits_change_nothing),
+		FIX_TEST(getmap_gives_a_range),
+		FIX_TEST(truncate_cuts),
+	};
+
+	alarm(120);
+	return FIX_RUN(tests);
 }

@@ -149,7 +149,8 @@ static int get(struct store *s, uint64_t id)
 	if (err)
 		return err;
 	payload(id, data, LEN);
-	if (b->len != LEN || memcmp(b->data, data, LEN) ||
+	if (b->len != LEN || b->cap < LEN + MD5_LEN ||
+	    memcmp(b->data, data, LEN) ||
 	    m.chunk != id || m.ino != want.ino || m.slot != want.slot ||
 	    m.pos != want.pos || m.len != LEN ||
 	    memcmp(m.md5, want.md5, MD5_LEN))

@@ -172,9 +172,7 @@ static int serve(struct core *c, struct req *r, struct wr *w)
 void core_request(struct core *c, uint64_t conn, uint32_t number,
 		  uint16_t type, const void *body, size_t len)
 {
-	struct req r = { .conn = core_conn(c, conn), .number = number,
-			 .type = type, .body = body, .len = len,
-			 .arena = ARENA_INIT };
+	struct req r = { .conn = core_conn(c, conn) };
 	struct wr w = WR_INIT;
 	int err;
 
@@ -182,6 +180,10 @@ void core_request(struct core *c, uint64_t conn, uint32_t number,
 		return;
 	counter_add(CNT_RPCS, 1);
 	r.session = r.conn->session;
+	r.number = number;
+	r.type = type;
+	r.body = body;
+	r.len = len;
 	if (c->err) {
 		core_fail(c, &r, c->err);
 	} else if (type == M_hello) {
@@ -382,20 +384,24 @@ static void let_go(struct core *c)
 	}
 }
 
-/* Every answer of a batch that failed is that failure. */
+/* Every answer of a batch that failed is that failure, and nothing is asked
+ * of anybody for a reason that may have been undone. */
 static void let_fail(struct core *c)
 {
 	struct out *o;
 
 	while ((o = TAILQ_FIRST(&c->out))) {
 		TAILQ_REMOVE(&c->out, o, link);
-		if (!o->request) {
-			waiter_fini(&o->wait);
-			wr_fini(&o->body);
-			o->body = WR_INIT;
-			o->status = status_of_errno(c->err);
-			error_body(&o->body, "the tracker's database failed");
+		if (o->request) {
+			out_lost(c, o);
+			core_out_free(o);
+			continue;
 		}
+		waiter_fini(&o->wait);
+		wr_fini(&o->body);
+		o->body = WR_INIT;
+		o->status = status_of_errno(c->err);
+		error_body(&o->body, "the tracker's database failed");
 		emit(c, o);
 	}
 }

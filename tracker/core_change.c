@@ -349,29 +349,22 @@ static int lease_attrs(struct core *c, struct session *s,
 static void first_time(struct core *c, struct req *r, uint64_t seq,
 		       const struct change *ch)
 {
+	const struct m_error none = { .text = str_of("") };
 	struct ns_touched t = { .n = 0 };
-	union change_r m = { 0 };
+	union change_r m;
 	struct wr w = WR_INIT;
 	struct reply rep;
 	struct out *o;
-	int err;
+	int err, lost;
 
 	err = ch->apply(c, r, &m, &t);
-	rep.type = r->type | M_REPLY;
-	rep.status = status_of_errno(err);
-	if (!err)
-		core_poison(c, ch->encode(&w, &m));
-	rep.body = w.p;
-	rep.len = w.len;
-	if (err) {
-		struct m_error e = { .text = str_of("") };
-
-		core_poison(c, m_error_encode(&w, &e));
-		rep.body = w.p;
-		rep.len = w.len;
-		t.n = 0;
-	}
-	core_poison(c, sessions_record(c->sessions, r->session, seq, &rep));
+	lost = err ? m_error_encode(&w, &none) : ch->encode(&w, &m);
+	rep = (struct reply){ r->type | M_REPLY, status_of_errno(err), w.p,
+			      w.len };
+	if (!lost)
+		lost = sessions_record(c->sessions, r->session, seq, &rep);
+	if (lost)	/* a full disk may have undone the whole batch */
+		core_poison(c, err ? err : lost);
 	o = put(c, r, seq, &rep);
 	if (o && !err) {
 		withhold(c, r, o, &t);

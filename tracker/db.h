@@ -18,7 +18,8 @@ struct db;
 struct db_stmt;
 
 /* Open or create @path (":memory:" for tests) and bring its schema
- * (db_schema.h) up to date.  @why gets a sentence with cause and mend on failure. */
+ * (db_schema.h) up to date.  @why gets a sentence with cause and mend on
+ * failure. */
 int db_open(struct db **out, const char *path, char *why, size_t why_len);
 void db_close(struct db *db);
 
@@ -26,7 +27,8 @@ void db_close(struct db *db);
  * before it is on the disk; without, it survives the death of the process.
  * On an error the batch is rolled back; db_rollback() without a batch does
  * nothing.  When the disk is full SQLite gives up a whole batch at once:
- * everything else in it, and its commit, then fail with that error.  Once the disk refused to sync, every later batch gives -EIO. */
+ * everything else in it, and its commit, then fail with that error.  Once
+ * the disk refused to sync, every later batch gives -EIO. */
 int db_begin(struct db *db);
 int db_commit(struct db *db, int sync);
 void db_rollback(struct db *db);
@@ -37,8 +39,9 @@ uint64_t db_rollbacks(const struct db *db);
 int db_op_begin(struct db *db);
 int db_op_end(struct db *db, int keep);
 
-/* A prepared statement, made on first use and cached by its text's address.
- * Never NULL: if it cannot be made, db_step() says why. */
+/* A prepared statement, made on first use and cached by its text's address;
+ * it must not be in the middle of its rows (db_reset() ends that).  Never
+ * NULL: if it cannot be made, db_step() says why. */
 struct db_stmt *db_prep(struct db *db, const char *sql);
 void db_bind_u64(struct db_stmt *s, int at, uint64_t v);	/* at from 1 */
 void db_bind_i64(struct db_stmt *s, int at, int64_t v);
@@ -52,7 +55,8 @@ int db_run(struct db_stmt *s);
 void db_reset(struct db_stmt *s);
 uint64_t db_u64(struct db_stmt *s, int col);	/* col from 0 */
 int64_t db_i64(struct db_stmt *s, int col);
-const void *db_blob(struct db_stmt *s, int col, size_t *n);	/* until reset */
+/* Valid until the next step or reset. */
+const void *db_blob(struct db_stmt *s, int col, size_t *n);
 int db_is_null(struct db_stmt *s, int col);
 /* Rows changed by the last db_run. */
 int db_changes(struct db *db);

@@ -88,7 +88,7 @@ int ns_name_check(struct str name);
 /* Run a statement that wants one row: 1, 0 (none), -errno; then reset it. */
 int ns_exists(struct db_stmt *s);
 int ns_str_dup(struct arena *a, const void *p, size_t n, struct str *out);
-uint64_t ns_min_i63(uint64_t v);	/* at most INT64_MAX, to compare in SQL */
+uint64_t ns_min_i63(uint64_t v);	/* at most INT64_MAX, for SQL's < */
 /* Damaged rows: log what and where; -EIO. */
 int ns_damaged(const char *what, uint64_t id);
 

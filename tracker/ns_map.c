@@ -11,7 +11,9 @@ static int slot_read(struct db_stmt *s, struct arena *a, uint64_t ino,
 	const void *blob;
 	size_t len;
 
-	*out = (struct m_slot){ .index = db_u64(s, 0), .version = db_u64(s, 1) };
+	*out = (struct m_slot){
+		.index = db_u64(s, 0), .version = db_u64(s, 1),
+	};
 	blob = db_blob(s, 2, &len);
 	if (ns_slices_count(len, &out->n_slices))
 		return ns_damaged("a slot of inode", ino);

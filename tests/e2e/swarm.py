@@ -121,7 +121,7 @@ class Peer:
     def chunk_file(self, chunk):
         """The stored file of a chunk (hex id), or None."""
         for kind in ("chunk", "cached"):
-            p = f"{self.store}/chunks/{chunk[:2]}/{chunk[2:]}.{kind}"
+            p = f"{self.store}/chunks/{chunk[12:14]}/{chunk}.{kind}"
             if os.path.exists(p):
                 return p
         return None

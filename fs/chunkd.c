@@ -1,0 +1,304 @@
+/*
+ * chunkd -- connections, and what comes in on them.
+ *
+ * A request becomes an op, which goes to its handler, is answered there from
+ * whatever thread, and comes back to the connection's loop to be counted out.
+ */
+#include "chunkd.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "chunkd_internal.h"
+
+/* ---------------------------------------------------------- connections */
+
+static void conn_put(struct chunkd_conn *k)
+{
+	struct chunkd *cd = k->cd;
+
+	if (--k->refs)
+		return;
+	rpc_unref(k->rpc);
+	free(k);
+	gate_leave(&cd->gate);
+}
+
+static void on_up(struct rpc *c, void *arg)
+{
+	struct chunkd *cd = arg;
+	struct chunkd_conn *k;
+
+	if (gate_enter(&cd->gate)) {
+		rpc_set_arg(c, NULL);
+		rpc_close(c);
+		return;
+	}
+	k = calloc(1, sizeof(*k));
+	rpc_set_arg(c, k);
+	if (!k) {
+		rpc_close(c);
+		gate_leave(&cd->gate);
+		return;
+	}
+	k->cd = cd;
+	k->rpc = rpc_ref(c);
+	k->refs = 1;
+	TAILQ_INIT(&k->waiting);
+	pthread_mutex_lock(&cd->lock);
+	LIST_INSERT_HEAD(&cd->conns, k, all);
+	pthread_mutex_unlock(&cd->lock);
+}
+
+static void op_free(struct chunkd_op *op)
+{
+	buf_unref(op->buf);
+	free(op->ids);
+	free(op);
+}
+
+static void on_down(struct rpc *c, int err, void *arg)
+{
+	struct chunkd_conn *k = arg;
+	struct chunkd_op *op;
+
+	(void)c;
+	(void)err;
+	if (!k)
+		return;
+	pthread_mutex_lock(&k->cd->lock);
+	LIST_REMOVE(k, all);
+	pthread_mutex_unlock(&k->cd->lock);
+	while ((op = TAILQ_FIRST(&k->waiting))) {
+		TAILQ_REMOVE(&k->waiting, op, wait);
+		rpc_req_free(op->req);
+		op_free(op);
+		k->refs--;
+	}
+	conn_put(k);
+}
+
+/* ------------------------------------------------------------- requests */
+
+static void on_ended(struct loop_work *w)
+{
+	struct chunkd_op *op = (struct chunkd_op *)((char *)w -
+					offsetof(struct chunkd_op, work));
+	struct chunkd_conn *k = op->conn;
+	struct chunkd_op *next = NULL;
+
+	if (op->is_get) {
+		k->gets--;	/* there is room for one that waits */
+		next = TAILQ_FIRST(&k->waiting);
+	}
+	if (next) {
+		TAILQ_REMOVE(&k->waiting, next, wait);
+		k->gets++;
+		chunkd_get(next);
+	}
+	op_free(op);
+	conn_put(k);
+}
+
+void chunkd_op_end(struct chunkd_op *op)
+{
+	op->work.fn = on_ended;
+	loop_post(rpc_loop(op->conn->rpc), &op->work);
+}
+
+static void answer_busy(struct chunkd_op *op, uint32_t *others, uint32_t n)
+{
+	struct m_get_r r = {
+		.chunk = op->meta.chunk, .busy = others, .n_busy = n,
+	};
+	struct wr w = WR_INIT;
+
+	m_get_r_encode(&w, &r);	/* a failure shows in w.err */
+	rpc_reply(op->req, &w, NULL);
+	op_free(op);
+}
+
+static void take_get(struct chunkd_conn *k, struct chunkd_op *op)
+{
+	struct chunkd *cd = k->cd;
+	uint32_t others[SERVED_EACH], n = 0;
+
+	if (!k->num)
+		k->num = peers_number(cd->parts->peers, rpc_peer_id(k->rpc));
+	if (k->gets >= CHUNKD_GETS_MAX)
+		n = served_get(&cd->served, op->meta.chunk, k->num, others);
+	if (n) {
+		answer_busy(op, others, n);
+		return;
+	}
+	op->is_get = 1;
+	op->num = k->num;
+	k->refs++;
+	if (k->gets >= CHUNKD_GETS_MAX) {
+		TAILQ_INSERT_TAIL(&k->waiting, op, wait);
+		return;
+	}
+	k->gets++;
+	chunkd_get(op);
+}
+
+/* Decoding: 0, or why the body is no good. */
+
+static int decode_get(struct chunkd_op *op, struct arena *a)
+{
+	const struct buf *b = op->req->body;
+	struct m_get m;
+	int err = m_get_decode(&m, a, b->data, b->len);
+
+	if (err)
+		return err;
+	op->meta.chunk = m.chunk;
+	return 0;
+}
+
+static int decode_put(struct chunkd_op *op, struct arena *a)
+{
+	const struct buf *b = op->req->body;
+	struct m_put m;
+	int err = m_put_decode(&m, a, b->data, b->len);
+
+	if (err)
+		return err;
+	if (m.kind != COPY_REPLICA && m.kind != COPY_CACHED)
+		return -EINVAL;
+	op->meta = (struct chunk_meta){
+		.chunk = m.chunk, .ino = m.ino, .slot = m.slot, .pos = m.pos,
+		.len = m.len,
+	};
+	memcpy(op->meta.md5, m.md5, MD5_LEN);
+	op->sync = m.sync;
+	op->kind = (enum copy_kind)m.kind;
+	return 0;
+}
+
+static int decode_sync(struct chunkd_op *op, struct arena *a)
+{
+	const struct buf *b = op->req->body;
+	struct m_sync m;
+	int err = m_sync_decode(&m, a, b->data, b->len);
+
+	if (err || !m.n_chunks)
+		return err;
+	op->ids = malloc(m.n_chunks * sizeof(*op->ids));
+	if (!op->ids)
+		return -ENOMEM;
+	memcpy(op->ids, m.chunks, m.n_chunks * sizeof(*op->ids));
+	op->n_ids = m.n_chunks;
+	return 0;
+}
+
+static int decode(struct chunkd_op *op, struct arena *a)
+{
+	switch (op->req->type) {
+	case M_get:
+		return decode_get(op, a);
+	case M_put:
+		return decode_put(op, a);
+	case M_sync:
+		return decode_sync(op, a);
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+static void on_request(struct rpc *c, struct rpc_req *q, void *arg)
+{
+	struct chunkd_conn *k = arg;
+	struct chunkd_op *op = NULL;
+	struct arena mem = ARENA_INIT;
+	int err = -ENOMEM;
+
+	(void)c;
+	if (!k || !__atomic_load_n(&k->cd->started, __ATOMIC_ACQUIRE))
+		err = -EAGAIN;
+	else
+		op = calloc(1, sizeof(*op));
+	if (op) {
+		op->conn = k;
+		op->req = q;
+		err = decode(op, &mem);
+	}
+	arena_fini(&mem);
+	if (err) {
+		if (op)
+			op_free(op);
+		rpc_fail(q, err, "this request cannot be served here");
+		return;
+	}
+	if (q->type == M_get) {
+		take_get(k, op);
+		return;
+	}
+	k->refs++;
+	if (q->type == M_put)
+		chunkd_put(op);
+	else
+		chunkd_sync(op);
+}
+
+static const struct rpc_ops rpc_ops = {
+	.up = on_up,
+	.request = on_request,
+	.down = on_down,
+};
+
+/* ---------------------------------------------------------- open, close */
+
+int chunkd_open(struct chunkd **out, const struct parts *p,
+		const struct rpc_self *self, const struct addr *at)
+{
+	struct loop *loops[PARTS_BULK_LOOPS];
+	struct chunkd *cd = calloc(1, sizeof(*cd));
+	int err;
+
+	if (!cd)
+		return -ENOMEM;
+	for (int i = 0; i < PARTS_BULK_LOOPS; i++)
+		loops[i] = p->bulk[i];
+	cd->parts = p;
+	gate_init(&cd->gate);
+	served_init(&cd->served);
+	pthread_mutex_init(&cd->lock, NULL);
+	LIST_INIT(&cd->conns);
+	err = rpc_listen(&cd->listener, loops, PARTS_BULK_LOOPS, self, at,
+			 &rpc_ops, cd);
+	if (err) {
+		gate_fini(&cd->gate);
+		served_fini(&cd->served);
+		pthread_mutex_destroy(&cd->lock);
+		free(cd);
+		return err;
+	}
+	*out = cd;
+	return 0;
+}
+
+void chunkd_start(struct chunkd *cd)
+{
+	__atomic_store_n(&cd->started, 1, __ATOMIC_RELEASE);
+}
+
+void chunkd_close(struct chunkd *cd)
+{
+	struct chunkd_conn *k;
+
+	if (!cd)
+		return;
+	gate_shut(&cd->gate);
+	rpc_listener_free(cd->listener);
+	pthread_mutex_lock(&cd->lock);
+	LIST_FOREACH (k, &cd->conns, all)
+		rpc_close(k->rpc);
+	pthread_mutex_unlock(&cd->lock);
+	gate_fini(&cd->gate);
+	served_fini(&cd->served);
+	pthread_mutex_destroy(&cd->lock);
+	free(cd);
+}

@@ -1,0 +1,32 @@
+/*
+ * chunkd -- the chunk server: what other peers put here, get, and sync.
+ *
+ * A put is stored only when the MD5 of the header, the one behind the payload
+ * and our own sum agree; else it is answered -EBADMSG.  A get is answered
+ * from the memory cache, or from the store after its MD5 was checked; a copy
+ * that fails is quarantined, reported, and answered -EBADMSG.
+ * Limits: CHUNKD_GETS_MAX gets in work for one connection.  Beyond, one whose
+ * chunk was just served to others is answered with their numbers ("ask
+ * these"), the rest wait their turn.
+ *
+ * Threads: the connections live on the bulk loops; disk I/O on the pool.
+ */
+#ifndef PSPFS_CHUNKD_H
+#define PSPFS_CHUNKD_H
+
+#include "parts.h"
+
+#define CHUNKD_GETS_MAX 64
+
+struct chunkd;
+
+/* Listen on @at.  -EADDRINUSE, -EADDRNOTAVAIL, ... */
+int chunkd_open(struct chunkd **out, const struct parts *p,
+		const struct rpc_self *self, const struct addr *at);
+/* Answer requests from now on: all of @p is there.  Before, connections are
+ * accepted and their requests answered -EAGAIN. */
+void chunkd_start(struct chunkd *cd);
+/* Closes the listener and every connection, waits until nothing is in work. */
+void chunkd_close(struct chunkd *cd);
+
+#endif

@@ -1,0 +1,339 @@
+/*
+ * mount.pspfs -- the shared folder at a mount point; by it, a peer.
+ *
+ * Happy path: arguments -> mount point -> to the background -> register at
+ * the tracker -> mount -> let the parent go -> serve until unmounted or
+ * SIGTERM -> flush -> say good-bye.
+ * Failure: what fails before the mount leaves no mount behind.  The order of
+ * the end is the reverse: no new requests, calls answered, data flushed.
+ *
+ * Threads: this one, which becomes FUSE's; "signals"; those of peer, files
+ *          and kernel.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon.h"
+#include "kernel.h"
+#include "log.h"
+#include "mount_opts.h"
+#include "mountpoint.h"
+#include "ops.h"
+#include "peer.h"
+
+#define PROGRAM "mount.pspfs"
+
+enum {
+	WHY_MAX = 1024,
+	DRAIN_MS = 10000,	/* data that is not committed by then is lost */
+	FLUSH_MS = 3000,	/* dirty data leaves after so long */
+	READAHEAD = 16,		/* chunks */
+	DIRTY_SHARE = 4,	/* of the memory, for data not yet committed */
+	DIRTY_LEAST = 64 << 20,
+};
+
+struct mount {
+	struct mount_opts opts;
+	char dir[PATH_MAX];
+	struct daemon daemon;
+	struct ops *ops;
+	struct peer *peer;
+	struct loop *loop;	/* of the files' timers */
+	struct files *files;
+	pthread_mutex_t lock;	/* also held while mounting */
+	struct kernel *kernel;	/* guarded by lock; NULL: not mounted */
+};
+
+/* --------------------------------------------------------------- signals */
+
+static void terminate(struct mount *m)
+{
+	struct kernel *k;
+
+	pthread_mutex_lock(&m->lock);
+	k = m->kernel;
+	pthread_mutex_unlock(&m->lock);
+	if (!k)
+		_exit(MOUNT_FAILED);
+	log_info("asked to end");
+	kernel_stop(k);
+}
+
+static void *signals(void *arg)
+{
+	struct mount *m = arg;
+	int sig, asked = 0;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	while (!sigwait(&set, &sig)) {
+		if (sig == SIGHUP) {
+			log_reopen();
+			continue;
+		}
+		if (asked++)
+			_exit(MOUNT_SYSTEM);	/* impatient */
+		terminate(m);
+	}
+	return NULL;
+}
+
+/* Before any other thread: they inherit the mask. */
+static int signals_start(struct mount *m)
+{
+	pthread_t thread;
+	sigset_t set;
+	int err;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	err = pthread_create(&thread, NULL, signals, m);
+	if (!err)
+		pthread_detach(thread);
+	return -err;
+}
+
+/* ----------------------------------------------------------------- start */
+
+static int enter_namespace(const char *ns, char *why, size_t why_len)
+{
+	char path[64];
+	int fd, err = 0;
+
+	if (*ns && strspn(ns, "0123456789") == strlen(ns)) {
+		snprintf(path, sizeof(path), "/proc/%.20s/ns/mnt", ns);
+		ns = path;
+	}
+	fd = open(ns, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || setns(fd, CLONE_NEWNS))
+		err = -errno;
+	if (fd >= 0)
+		close(fd);
+	if (err)
+		snprintf(why, why_len, "cannot enter the namespace %s: %s",
+			 ns, strerror(-err));
+	return err;
+}
+
+static int start_peer(struct mount *m, char *why, size_t why_len)
+{
+	struct peer_folder folder = { .lost = ops_lost,
+				      .revoked = ops_revoked,
+				      .arg = m->ops };
+	struct peer_config cfg;
+	struct link_info info;
+	int err;
+
+	err = opts_finish(&m->opts.peer, &cfg, why, why_len);
+	if (err)
+		return err;
+	cfg.mounted = 1;
+	err = peer_start(&m->peer, &cfg, &folder, why, why_len);
+	if (err)
+		return err;
+	link_info(peer_link(m->peer), &info);
+	if (m->opts.copies && m->opts.copies != info.copies)
+		log_info("copies=%u: the tracker keeps %u, that counts",
+			 m->opts.copies, info.copies);
+	return 0;
+}
+
+static int start_files(struct mount *m, char *why, size_t why_len)
+{
+	struct files_config cfg = {
+		.link = peer_link(m->peer),
+		.fetch = peer_fetch(m->peer),
+		.upload = peer_upload(m->peer),
+		.cache = peer_cache(m->peer),
+		.dirty_max = m->opts.peer.memory / DIRTY_SHARE,
+		.readahead = READAHEAD,
+		.flush_ms = FLUSH_MS,
+		.attr = ops_attr,
+		.arg = m->ops,
+	};
+	int err = loop_new(&m->loop, "files");
+
+	if (cfg.dirty_max < DIRTY_LEAST)
+		cfg.dirty_max = DIRTY_LEAST;
+	cfg.loop = m->loop;
+	if (!err)
+		err = files_new(&m->files, &cfg);
+	if (err) {
+		snprintf(why, why_len, "cannot start: %s", strerror(-err));
+		return err;
+	}
+	ops_start(m->ops, cfg.link, m->files);
+	err = ops_set_root(m->ops, m->opts.peer.subdir);
+	if (err)
+		snprintf(why, why_len, "directory %.255s of the folder: %s",
+			 m->opts.peer.subdir, strerror(-err));
+	return err;
+}
+
+static int start_kernel(struct mount *m, char *why, size_t why_len)
+{
+	const char *from = m->opts.source ? m->opts.source
+					  : m->opts.peer.tracker[0];
+	char *options = mount_opts_kernel(&m->opts), *source = NULL;
+	struct kernel_config cfg = { .mountpoint = m->dir,
+				     .options = options,
+				     .ops = &ops_table,
+				     .userdata = m->ops };
+	int err = -ENOMEM;
+
+	if (options && asprintf(&source, "pspfs:%s", from) >= 0) {
+		cfg.source = source;
+		pthread_mutex_lock(&m->lock);
+		err = kernel_mount(&m->kernel, &cfg, why, why_len);
+		pthread_mutex_unlock(&m->lock);
+	}
+	free(source);
+	free(options);
+	return err;
+}
+
+static int start(struct mount *m, char *why, size_t why_len)
+{
+	int err = ops_new(&m->ops);
+
+	if (err) {
+		snprintf(why, why_len, "%s", strerror(-err));
+		return err;
+	}
+	err = start_peer(m, why, why_len);
+	if (!err)
+		err = start_files(m, why, why_len);
+	if (!err)
+		err = start_kernel(m, why, why_len);
+	return err;
+}
+
+/* ------------------------------------------------------------------- end */
+
+/* What was started, in reverse.  0, or -errno: data was lost. */
+static int finish(struct mount *m)
+{
+	int err = 0, stopped;
+
+	if (m->kernel)
+		kernel_unmount(m->kernel);
+	if (m->files)
+		err = files_drain(m->files, DRAIN_MS);
+	if (err)
+		log_error("data could not be written: %s", strerror(-err));
+	stopped = m->files ? ops_stop(m->ops, DRAIN_MS) : 0;
+	if (stopped) {
+		/* Something still points at all that is to be freed. */
+		log_error("requests under way are given up");
+		_exit(MOUNT_SYSTEM);
+	}
+	files_free(m->files);
+	peer_stop(m->peer);
+	kernel_free(m->kernel);
+	loop_free(m->loop);
+	ops_free(m->ops);
+	return err;
+}
+
+static int serve(struct mount *m)
+{
+	int err;
+
+	err = m->opts.pid ? daemon_pidfile(m->opts.pid) : 0;
+	if (err)
+		log_warn("%s: %s: no process number there", m->opts.pid,
+			 strerror(-err));
+	log_info("%s is mounted", m->dir);
+	daemon_ready(&m->daemon);
+	err = kernel_run(m->kernel);
+	if (err)
+		log_error("the kernel's session ended: %s", strerror(-err));
+	log_info("%s is unmounted", m->dir);
+	return err;
+}
+
+static int run(struct mount *m)
+{
+	char why[WHY_MAX] = "";
+	int err;
+
+	daemon_init(&m->daemon, PROGRAM);
+	if (!m->opts.foreground) {
+		err = daemon_fork(&m->daemon);
+		if (err)
+			return daemon_fail(&m->daemon, MOUNT_SYSTEM,
+					   strerror(-err));
+	}
+	err = m->opts.log ? log_open(m->opts.log) : 0;
+	if (!err)
+		err = signals_start(m);
+	if (err) {
+		snprintf(why, sizeof(why), "%s: %s",
+			 m->opts.log ? m->opts.log : "signals",
+			 strerror(-err));
+		return daemon_fail(&m->daemon, MOUNT_SYSTEM, why);
+	}
+	err = start(m, why, sizeof(why));
+	if (err) {
+		finish(m);
+		return daemon_fail(&m->daemon, MOUNT_FAILED, why);
+	}
+	err = serve(m);
+	err = finish(m) ? -EIO : err;
+	if (m->opts.pid)
+		unlink(m->opts.pid);
+	return err ? MOUNT_SYSTEM : 0;
+}
+
+static int check(struct mount *m, char *why, size_t why_len)
+{
+	int err = 0;
+
+	if (m->opts.ns)
+		err = enter_namespace(m->opts.ns, why, why_len);
+	if (!err)
+		err = mountpoint_check(m->opts.dir, m->opts.fake, m->dir, why,
+				       why_len);
+	return err;
+}
+
+int main(int argc, char **argv)
+{
+	static struct mount m = { .lock = PTHREAD_MUTEX_INITIALIZER };
+	char why[WHY_MAX];
+	int code = 0;
+
+	log_init(PROGRAM, LOG_INFO);
+	if (mount_opts_parse(&m.opts, argc, argv, why, sizeof(why))) {
+		fprintf(stderr, "%s: %s\n", PROGRAM, *why ? why : "no memory");
+		code = MOUNT_USAGE;
+	} else if (m.opts.verb == MOUNT_HELP) {
+		fputs(mount_opts_help, stdout);
+	} else if (m.opts.verb == MOUNT_VERSION) {
+		puts(PROGRAM " " PSPFS_VERSION);
+	} else {
+		if (m.opts.verbose)
+			log_init(PROGRAM, LOG_DEBUG);
+		if (check(&m, why, sizeof(why))) {
+			fprintf(stderr, "%s: %s\n", PROGRAM, why);
+			code = MOUNT_FAILED;
+		} else if (!m.opts.fake) {
+			code = run(&m);
+		}
+	}
+	return code;
+}

@@ -1,0 +1,246 @@
+/*
+ * peer -- start and stop.
+ *
+ * Start: store, key, threads, listener, tracker, in this order, so that what
+ * fails fails before anybody outside has heard of us.
+ * Stop: first the tracker is told, then nobody comes in any more, then what
+ * is under way ends (its connections are closed under it), then the threads.
+ */
+#include "peer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "peer_internal.h"
+
+struct why {
+	char *p;
+	size_t len;
+};
+
+static void on_gone(void *arg, uint64_t chunk)
+{
+	struct peer *p = arg;
+
+	if (p->parts.link)
+		link_gone(p->parts.link, chunk);
+}
+
+/* ---------------------------------------------------------------- start */
+
+static int open_store(struct peer *p, const struct peer_config *cfg,
+		      struct why *why)
+{
+	struct store_events ev = { .gone = on_gone, .arg = p };
+	int err;
+
+	err = store_open(&p->parts.store, cfg->store_dir, cfg->capacity, &ev,
+			 why->p, why->len);
+	if (err)
+		return err;
+	err = key_load(&p->self.key, cfg->key_file);
+	if (err) {
+		key_error(err, cfg->key_file, why->p, why->len);
+		return err;
+	}
+	p->self.role = ROLE_PEER;
+	p->self.id = store_peer_id(p->parts.store);
+	return 0;
+}
+
+static int start_threads(struct peer *p, const struct peer_config *cfg)
+{
+	struct parts *parts = &p->parts;
+	char name[16];
+	int err;
+
+	err = cache_new(&parts->cache, (size_t)cfg->memory);
+	if (!err)
+		err = hasher_new(&parts->hasher);
+	if (!err)
+		err = pool_new(&parts->pool, "disk", PEER_POOL_THREADS);
+	if (!err)
+		err = loop_new(&parts->control, "control");
+	for (int i = 0; i < PARTS_BULK_LOOPS && !err; i++) {
+		snprintf(name, sizeof(name), "bulk-%d", i);
+		err = loop_new(&parts->bulk[i], name);
+	}
+	if (!err)
+		err = peers_new(&parts->peers, parts->bulk, PARTS_BULK_LOOPS,
+				&p->self, &cfg->addr);
+	if (!err)
+		err = fetch_new(&p->fetch, parts);
+	return err;
+}
+
+static int listen_at(struct peer *p, const struct addr *at, struct why *why)
+{
+	char text[ADDR_TEXT_MAX], ip[ADDR_TEXT_MAX];
+	int err = chunkd_open(&p->chunkd, &p->parts, &p->self, at);
+
+	addr_text(at, text);
+	addr_ip(at, ip);
+	if (err == -EADDRINUSE)
+		snprintf(why->p, why->len, "cannot listen on %s: address "
+			 "already in use: is there another peer on this "
+			 "machine?  Give this one its own address, such as "
+			 "addr=127.0.0.12, or another port", text);
+	else if (err == -EADDRNOTAVAIL)
+		snprintf(why->p, why->len, "cannot listen on %s: %s is not an "
+			 "address of this machine: give one that is, with "
+			 "addr=IP", text, ip);
+	else if (err)
+		snprintf(why->p, why->len, "cannot listen on %s: %s", text,
+			 strerror(-err));
+	return err;
+}
+
+static int join(struct peer *p, const struct peer_config *cfg,
+		struct why *why)
+{
+	struct link_config lc = {
+		.n_trackers = cfg->n_trackers, .self = p->self,
+		.addr = cfg->addr, .swarm = store_swarm(p->parts.store),
+		.mounted = cfg->mounted, .timeout_ms = cfg->timeout_ms,
+	};
+	struct link_info info;
+	int err;
+
+	memcpy(lc.trackers, cfg->trackers, sizeof(lc.trackers));
+	err = link_start(&p->parts.link, p->parts.control, &lc,
+			 &peer_link_ops, p);
+	if (err)
+		return err;
+	err = link_wait(p->parts.link, cfg->timeout_ms, why->p, why->len);
+	if (err)
+		return err;
+	link_info(p->parts.link, &info);
+	err = store_bind(p->parts.store, info.swarm);
+	if (err == -EXDEV)
+		snprintf(why->p, why->len, "the store %s belongs to another "
+			 "swarm: give another directory with store=DIR",
+			 cfg->store_dir);
+	if (!err)
+		err = upload_new(&p->upload, &p->parts);
+	return err;
+}
+
+int peer_start(struct peer **out, const struct peer_config *cfg,
+	       const struct peer_folder *folder, char *why, size_t why_len)
+{
+	struct why y = { why, why_len };
+	struct peer *p = calloc(1, sizeof(*p));
+	int err = -ENOMEM;
+
+	why[0] = 0;
+	if (!p)
+		goto out;
+	gate_init(&p->gate);
+	if (folder)
+		p->folder = *folder;
+	p->parts.timeout_ms = cfg->timeout_ms;
+	err = open_store(p, cfg, &y);
+	if (!err)
+		err = start_threads(p, cfg);
+	if (!err)
+		err = listen_at(p, &cfg->addr, &y);
+	if (!err)
+		err = join(p, cfg, &y);
+out:
+	if (err && !why[0])
+		snprintf(why, why_len, "cannot start: %s", strerror(-err));
+	if (err) {
+		peer_stop(p);
+		return err;
+	}
+	chunkd_start(p->chunkd);
+	*out = p;
+	return 0;
+}
+
+/* ----------------------------------------------------------------- stop */
+
+static void nothing(void *arg)
+{
+	(void)arg;
+}
+
+/* Whatever the loops were at when the last work ended, they are through with
+ * it: nobody posts any more. */
+static void settle(struct parts *parts)
+{
+	if (parts->control)
+		loop_run(parts->control, nothing, NULL);
+	for (int i = 0; i < PARTS_BULK_LOOPS; i++)
+		if (parts->bulk[i])
+			loop_run(parts->bulk[i], nothing, NULL);
+}
+
+static void stop_threads(struct parts *parts)
+{
+	if (parts->pool)
+		pool_free(parts->pool);
+	if (parts->hasher)
+		hasher_free(parts->hasher);
+	settle(parts);
+	for (int i = 0; i < PARTS_BULK_LOOPS; i++)
+		if (parts->bulk[i])
+			loop_free(parts->bulk[i]);
+	if (parts->control)
+		loop_free(parts->control);
+}
+
+void peer_stop(struct peer *p)
+{
+	struct parts *parts;
+
+	if (!p)
+		return;
+	parts = &p->parts;
+	if (p->fetch)
+		fetch_shut(p->fetch);
+	if (p->upload)
+		upload_shut(p->upload);
+	gate_shut(&p->gate);
+	if (parts->link)
+		link_close(parts->link);
+	chunkd_close(p->chunkd);
+	if (parts->peers)
+		peers_close(parts->peers);
+	gate_fini(&p->gate);
+	fetch_free(p->fetch);
+	upload_free(p->upload);
+	stop_threads(parts);
+	peers_free(parts->peers);
+	link_stop(parts->link);
+	parts->link = NULL;
+	if (parts->cache)
+		cache_free(parts->cache);
+	if (parts->store)
+		store_close(parts->store);
+	explicit_bzero(&p->self.key, sizeof(p->self.key));
+	free(p);
+}
+
+struct link *peer_link(struct peer *p)
+{
+	return p->parts.link;
+}
+
+struct fetch *peer_fetch(struct peer *p)
+{
+	return p->fetch;
+}
+
+struct upload *peer_upload(struct peer *p)
+{
+	return p->upload;
+}
+
+struct cache *peer_cache(struct peer *p)
+{
+	return p->parts.cache;
+}

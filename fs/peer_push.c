@@ -1,0 +1,214 @@
+/*
+ * peer_push -- what the tracker wants of this peer.
+ *
+ * The callbacks come on the control loop and must be quick: disk work goes
+ * to the pool.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "counters.h"
+#include "log.h"
+#include "peer_internal.h"
+
+static void on_lost(void *arg, uint64_t **open, uint32_t *n_open)
+{
+	struct peer *p = arg;
+
+	*open = NULL;
+	*n_open = 0;
+	if (p->folder.lost)
+		p->folder.lost(p->folder.arg, open, n_open);
+}
+
+static uint32_t on_revoked(void *arg, uint64_t *inos, uint32_t n)
+{
+	struct peer *p = arg;
+
+	return p->folder.revoked ? p->folder.revoked(p->folder.arg, inos, n)
+				 : 0;
+}
+
+static void on_peers(void *arg, const struct m_peer *list, uint32_t n)
+{
+	struct peer *p = arg;
+
+	peers_update(p->parts.peers, list, n);
+}
+
+static void on_space(void *arg, uint64_t *capacity, uint64_t *used,
+		     uint64_t *chunks)
+{
+	struct peer *p = arg;
+	struct store_stat st;
+
+	store_stat(p->parts.store, &st);
+	*capacity = st.capacity;
+	*used = st.used;
+	*chunks = st.chunks;
+}
+
+static size_t on_held(void *arg, uint64_t *cursor, struct m_held *out,
+		      size_t max)
+{
+	struct peer *p = arg;
+
+	return store_list(p->parts.store, cursor, out, max);
+}
+
+/* -------------------------------------------------- dropped and unknown */
+
+struct removal {
+	struct pool_work work;
+	struct peer *peer;
+	int unknown;		/* 1: into quarantine */
+	uint32_t n;
+	uint64_t chunks[];
+};
+
+static void remove_chunks(struct pool_work *w)
+{
+	struct removal *r = (struct removal *)((char *)w -
+					       offsetof(struct removal, work));
+	struct peer *p = r->peer;
+
+	for (uint32_t i = 0; i < r->n; i++) {
+		cache_drop(p->parts.cache, r->chunks[i]);
+		if (r->unknown)
+			store_quarantine(p->parts.store, r->chunks[i],
+					 "the tracker does not know it");
+		else if (!store_delete(p->parts.store, r->chunks[i]))
+			counter_add(CNT_DELETED, 1);
+	}
+	free(r);
+	gate_leave(&p->gate);
+}
+
+static void remove_later(struct peer *p, const uint64_t *chunks, uint32_t n,
+			 int unknown)
+{
+	struct removal *r;
+
+	if (gate_enter(&p->gate))
+		return;
+	r = malloc(sizeof(*r) + n * sizeof(*r->chunks));
+	if (!r) {
+		log_error("no memory to remove %" PRIu32 " chunks", n);
+		gate_leave(&p->gate);
+		return;
+	}
+	r->peer = p;
+	r->unknown = unknown;
+	r->n = n;
+	memcpy(r->chunks, chunks, n * sizeof(*chunks));
+	r->work.fn = remove_chunks;
+	pool_run(p->parts.pool, &r->work);
+}
+
+static void on_drop(void *arg, const uint64_t *chunks, uint32_t n)
+{
+	remove_later(arg, chunks, n, 0);
+}
+
+static void on_unknown(void *arg, const uint64_t *chunks, uint32_t n)
+{
+	log_warn("the tracker does not know %" PRIu32 " chunks that are here: "
+		 "putting them in quarantine", n);
+	remove_later(arg, chunks, n, 1);
+}
+
+/* ---------------------------------------------------------------- copies */
+
+struct copy_job {
+	struct pool_work work;
+	struct peer *peer;
+	struct rpc_req *req;
+	struct chunk_meta meta;
+	struct buf *buf;
+};
+
+static void copy_end(struct copy_job *c, int err)
+{
+	struct peer *p = c->peer;
+	struct m_copy_r r = { 0 };
+	struct wr w = WR_INIT;
+
+	if (err) {
+		rpc_fail(c->req, err, "chunk %016" PRIx64 " was not copied: %s",
+			 c->meta.chunk, strerror(-err));
+	} else {
+		counter_add(CNT_COPIED, 1);
+		m_copy_r_encode(&w, &r);	/* a failure shows in w.err */
+		rpc_reply(c->req, &w, NULL);
+	}
+	buf_unref(c->buf);
+	free(c);
+	gate_leave(&p->gate);
+}
+
+static void write_replica(struct pool_work *w)
+{
+	struct copy_job *c = (struct copy_job *)((char *)w -
+					offsetof(struct copy_job, work));
+	const struct parts *parts = &c->peer->parts;
+	int err;
+
+	err = store_put(parts->store, &c->meta, c->buf->data, COPY_REPLICA, 0);
+	if (!err)
+		link_have(parts->link, c->meta.chunk, COPY_REPLICA);
+	copy_end(c, err);
+}
+
+static void on_fetched(void *arg, int err, struct buf *b)
+{
+	struct copy_job *c = arg;
+
+	if (err) {
+		copy_end(c, err);
+		return;
+	}
+	c->buf = buf_ref(b);
+	c->work.fn = write_replica;
+	pool_run(c->peer->parts.pool, &c->work);
+}
+
+static void on_copy(void *arg, const struct m_copy *m, struct rpc_req *req)
+{
+	struct peer *p = arg;
+	struct copy_job *c = NULL;
+	struct fetch_want want = {
+		.chunk = m->chunk, .ino = m->ino, .slot = m->slot,
+	};
+
+	if (!gate_enter(&p->gate)) {
+		c = calloc(1, sizeof(*c));
+		if (!c)
+			gate_leave(&p->gate);
+	}
+	if (!c) {
+		rpc_fail(req, -EAGAIN, "not now");
+		return;
+	}
+	c->peer = p;
+	c->req = req;
+	c->meta = (struct chunk_meta){
+		.chunk = m->chunk.id, .ino = m->ino, .slot = m->slot,
+		.len = m->chunk.len,
+	};
+	memcpy(c->meta.md5, m->chunk.md5, MD5_LEN);
+	fetch_chunk(p->fetch, &want, on_fetched, c);
+}
+
+const struct link_ops peer_link_ops = {
+	.lost = on_lost,
+	.revoked = on_revoked,
+	.peers = on_peers,
+	.drop = on_drop,
+	.copy = on_copy,
+	.space = on_space,
+	.held = on_held,
+	.unknown = on_unknown,
+};

@@ -1,0 +1,747 @@
+/*
+ * file_world -- what lies below fs/file, faked: a tracker's map, a store of
+ * chunks, and a thread that answers everything late, in any order, sometimes
+ * with an error.  For unit_file*.c; included by one file of a program.
+ *
+ * A request is run (it takes effect) and then answered, each after a random
+ * delay of up to delay_us.  What is held (hold_*) waits until it is not.
+ */
+#ifndef PSPFS_FILE_WORLD_H
+#define PSPFS_FILE_WORLD_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <time.h>
+
+#include "counters.h"
+#include "file.h"
+#include "log.h"
+#include "loop.h"
+#include "text.h"
+
+#define CHECK(x)                                                            \
+	do {                                                                \
+		if (!(x)) {                                                 \
+			fprintf(stderr, "%s:%d: not so: %s (seed %u)\n",    \
+				__FILE__, __LINE__, #x, world.seed0);       \
+			abort();                                            \
+		}                                                           \
+	} while (0)
+
+enum {
+	SLOT = 4096,
+	WORLD_FILES = 4,
+	WORLD_SLOTS = 600,
+	WORLD_DEEP = 8,
+	LIMIT_S = 60,		/* no wait is longer */
+};
+
+struct wchunk {
+	uint8_t *data;
+	uint32_t len;
+	int durable;
+};
+
+struct wslot {
+	uint64_t version;
+	struct m_slice *v;
+	uint32_t n;
+};
+
+struct wfile {
+	struct m_attr attr;
+	struct wslot slots[WORLD_SLOTS];
+};
+
+enum task_kind { T_GETMAP, T_COMMIT, T_COMPACT, T_UPLOAD, T_FETCH, T_SYNC };
+
+struct task {
+	TAILQ_ENTRY(task) next;
+	enum task_kind kind;
+	uint64_t due_us;
+	int ran, err;
+	struct wr body;		/* of the request, then of the answer */
+	rpc_done rpc;
+	fetch_done fetch;
+	void (*sync)(void *arg, int err);
+	void *arg;
+	struct upload_job *job;
+	struct fetch_want want;
+	uint64_t *ids;
+	uint32_t n_ids;
+};
+
+static struct world {
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	/* guarded by lock */
+	TAILQ_HEAD(, task) tasks;
+	unsigned seed0, seed;
+	unsigned delay_us;
+	int ending, unleased;
+	int hold[T_SYNC + 1];
+	/* one in so many fails; 0: none */
+	unsigned fail_upload, fail_commit, fail_fetch;
+	int getmap_most;	/* beyond so many slots: -E2BIG; 0: none */
+	struct wfile files[WORLD_FILES];
+	struct wchunk *chunks;	/* id - 1 */
+	uint64_t n_chunks;
+	unsigned ran[T_SYNC + 1];
+	unsigned synced_commits, ahead, released;
+	int not_durable;	/* a synced commit found such a chunk */
+	struct cache *cache;
+	struct loop *loop;
+	struct files *fs;
+} world;
+
+static inline uint32_t world_below(uint32_t n)
+{
+	return (uint32_t)rand_r(&world.seed) % n;
+}
+
+static inline int world_unlucky(unsigned one_in)
+{
+	return one_in && !world_below(one_in);
+}
+
+/* ------------------------------------------------------------ the tracker */
+
+static inline struct wfile *world_file(uint64_t ino)
+{
+	CHECK(ino >= 1 && ino <= WORLD_FILES);
+	return &world.files[ino - 1];
+}
+
+static inline uint64_t world_chunk(const void *p, uint32_t len, int durable)
+{
+	struct wchunk *c;
+
+	world.chunks = realloc(world.chunks,
+			       (world.n_chunks + 1) * sizeof(*c));
+	c = &world.chunks[world.n_chunks++];
+	c->data = malloc(len);
+	memcpy(c->data, p, len);
+	c->len = len;
+	c->durable = durable;
+	return world.n_chunks;
+}
+
+static inline void world_push(struct wfile *f, uint64_t off, uint32_t len,
+			      uint64_t chunk)
+{
+	for (uint32_t done = 0, n; done < len; done += n, off += n) {
+		struct wslot *s = &f->slots[off / SLOT];
+
+		CHECK(off / SLOT < WORLD_SLOTS);
+		n = SLOT - off % SLOT;
+		if (n > len - done)
+			n = len - done;
+		s->v = realloc(s->v, (s->n + 1) * sizeof(*s->v));
+		s->v[s->n++] = (struct m_slice){ off % SLOT, n, chunk, done };
+		s->version++;
+	}
+	if (f->attr.size < off)
+		f->attr.size = off;
+}
+
+static inline void world_commit(const struct m_commit *m,
+				struct m_commit_r *r)
+{
+	struct wfile *f = world_file(m->ino);
+
+	r->before = f->attr.version;
+	f->attr.version += !!m->n_pushes;
+	for (uint32_t i = 0; i < m->n_pushes; i++) {
+		const struct m_push *p = &m->pushes[i];
+		uint64_t at = p->append ? f->attr.size
+					: p->slot * SLOT + p->pos;
+
+		CHECK(p->len == p->chunk_len && p->chunk <= world.n_chunks);
+		CHECK(p->len && p->len <= SLOT);
+		CHECK(p->append || p->pos <= SLOT - p->len);
+		r->placed[i] = at;
+		world_push(f, at, p->len, p->chunk);
+		if (f->slots[at / SLOT].n > WORLD_DEEP &&
+		    (!r->n_deep || r->deep[r->n_deep - 1] != at / SLOT))
+			r->deep[r->n_deep++] = at / SLOT;
+	}
+	r->n_placed = m->n_pushes;
+	if (m->n_pushes) {
+		f->attr.mtime_s = m->mtime_s;
+		f->attr.mtime_ns = m->mtime_ns;
+	}
+	r->attr = f->attr;
+	if (!m->sync)
+		return;
+	world.synced_commits++;
+	for (uint64_t i = 0; i < WORLD_SLOTS; i++)
+		for (uint32_t k = 0; k < f->slots[i].n; k++) {
+			uint64_t id = f->slots[i].v[k].chunk;
+
+			if (id && !world.chunks[id - 1].durable)
+				world.not_durable = 1;
+		}
+}
+
+static inline void run_commit(struct task *t)
+{
+	struct arena a = ARENA_INIT;
+	struct m_commit_r r = { 0 };
+	struct m_commit m;
+
+	CHECK(!m_commit_decode(&m, &a, t->body.p, t->body.len));
+	r.placed = arena_alloc(&a, (m.n_pushes + 1) * 8);
+	r.deep = arena_alloc(&a, (m.n_pushes + 1) * 8);
+	wr_fini(&t->body);
+	t->err = world_unlucky(world.fail_commit) ? -ENOSPC : 0;
+	if (!t->err) {
+		world_commit(&m, &r);
+		CHECK(!m_commit_r_encode(&t->body, &r));
+	}
+	arena_fini(&a);
+}
+
+static inline void run_getmap(struct task *t)
+{
+	static uint32_t holder = 1;
+	struct arena a = ARENA_INIT;
+	struct m_getmap_r r = { 0 };
+	struct m_getmap m;
+	struct wfile *f;
+	uint32_t n = 0;
+
+	CHECK(!m_getmap_decode(&m, &a, t->body.p, t->body.len));
+	wr_fini(&t->body);
+	f = world_file(m.ino);
+	if (world.getmap_most && (int)m.count > world.getmap_most)
+		t->err = -E2BIG;
+	r.attr = f->attr;
+	r.slots = arena_alloc(&a, (m.count + 1) * sizeof(*r.slots));
+	for (uint64_t i = m.first; i < m.first + m.count; i++) {
+		struct wslot *s = &f->slots[i];
+
+		if (i >= WORLD_SLOTS || !s->n)
+			continue;
+		n += s->n;
+		r.slots[r.n_slots++] = (struct m_slot){ i, s->version, s->v,
+							s->n };
+	}
+	r.chunks = arena_alloc(&a, (n + 1) * sizeof(*r.chunks));
+	for (uint32_t i = 0; i < r.n_slots; i++)
+		for (uint32_t k = 0; k < r.slots[i].n_slices; k++) {
+			uint64_t id = r.slots[i].slices[k].chunk;
+
+			if (id)
+				r.chunks[r.n_chunks++] = (struct m_chunk){
+					.id = id, .holders = &holder,
+					.len = world.chunks[id - 1].len,
+					.n_holders = 1 };
+		}
+	if (!t->err)
+		CHECK(!m_getmap_r_encode(&t->body, &r));
+	arena_fini(&a);
+}
+
+static inline void run_compact(struct task *t)
+{
+	struct arena a = ARENA_INIT;
+	struct m_compact_r r = { 0 };
+	struct m_compact m;
+	struct wfile *f;
+	struct wslot *s;
+
+	CHECK(!m_compact_decode(&m, &a, t->body.p, t->body.len));
+	wr_fini(&t->body);
+	f = world_file(m.ino);
+	s = &f->slots[m.push.slot];
+	r.done = s->version == m.expect;
+	if (r.done) {
+		for (uint32_t i = 0; i < s->n; i++)	/* soon deleted */
+			if (s->v[i].chunk && s->v[i].len ==
+			    world.chunks[s->v[i].chunk - 1].len)
+				world.chunks[s->v[i].chunk - 1].len = 0;
+		s->n = 0;
+		world_push(f, m.push.slot * SLOT + m.push.pos, m.push.len,
+			   m.push.chunk);
+	}
+	r.attr = f->attr;
+	CHECK(!m_compact_r_encode(&t->body, &r));
+	arena_fini(&a);
+}
+
+/* Somebody else's truncate, or our own after a flush. */
+static inline void world_truncate(uint64_t ino, uint64_t size,
+				  struct m_attr *out)
+{
+	struct wfile *f = world_file(ino);
+
+	pthread_mutex_lock(&world.lock);
+	for (uint64_t i = size / SLOT; i < WORLD_SLOTS; i++) {
+		struct wslot *s = &f->slots[i];
+		uint32_t cut = i == size / SLOT ? size % SLOT : 0, n = 0;
+
+		for (uint32_t k = 0; k < s->n; k++) {
+			struct m_slice v = s->v[k];
+
+			if (v.pos >= cut)
+				continue;
+			if (v.len > cut - v.pos)
+				v.len = cut - v.pos;
+			s->v[n++] = v;
+		}
+		s->version += s->n ? 1 : 0;
+		s->n = n;
+	}
+	f->attr.size = size;
+	f->attr.version++;
+	*out = f->attr;
+	pthread_mutex_unlock(&world.lock);
+}
+
+/* Another mount writes: done once our lease is revoked. */
+static inline void world_remote(uint64_t ino, uint64_t off, const void *p,
+				uint32_t len)
+{
+	struct wfile *f = world_file(ino);
+
+	CHECK(len <= SLOT);
+	pthread_mutex_lock(&world.lock);
+	f->attr.version++;
+	world_push(f, off == UINT64_MAX ? f->attr.size : off, len,
+		   world_chunk(p, len, 1));
+	pthread_mutex_unlock(&world.lock);
+	files_revoked(world.fs, &ino, 1);
+}
+
+/* ------------------------------------------------------------- the thread */
+
+static inline void world_later(struct task *t)
+{
+	t->due_us = now_us() + (world.delay_us ? world_below(world.delay_us)
+					       : 0);
+	TAILQ_INSERT_TAIL(&world.tasks, t, next);
+	pthread_cond_signal(&world.wake);
+}
+
+static inline void run_upload(struct task *t)
+{
+	struct upload_job *j = t->job;
+
+	t->err = world_unlucky(world.fail_upload) ? -ENOSPC : 0;
+	if (t->err)
+		return;
+	CHECK(j->len && j->data->cap >= j->len + UPLOAD_TAIL);
+	j->chunk = world_chunk(j->data->data, j->len, j->sync);
+	memset(j->data->data + j->len, 0x5a, UPLOAD_TAIL);
+	j->stored[0] = 1;
+	j->n_stored = 1;
+}
+
+/* It takes effect.  Locked. */
+static inline void world_run(struct task *t)
+{
+	t->ran = 1;
+	world.ran[t->kind]++;
+	switch (t->kind) {
+	case T_GETMAP:
+		run_getmap(t);
+		break;
+	case T_COMMIT:
+		run_commit(t);
+		break;
+	case T_COMPACT:
+		run_compact(t);
+		break;
+	case T_UPLOAD:
+		run_upload(t);
+		break;
+	case T_SYNC:
+		for (uint32_t i = 0; i < t->n_ids; i++)
+			world.chunks[t->ids[i] - 1].durable = 1;
+		break;
+	case T_FETCH:
+		t->err = world_unlucky(world.fail_fetch) ? -EIO : 0;
+		break;
+	}
+}
+
+static inline void answer_fetch(struct task *t)
+{
+	const struct wchunk *c;
+	struct buf *b = NULL;
+
+	pthread_mutex_lock(&world.lock);
+	c = &world.chunks[t->want.chunk.id - 1];
+	if (!c->len)
+		t->err = -EIO;
+	if (!t->err)
+		b = buf_dup(c->data, c->len);
+	if (b && world_below(2))
+		cache_put(world.cache, t->want.chunk.id, b);
+	pthread_mutex_unlock(&world.lock);
+	if (t->fetch)
+		t->fetch(t->arg, t->err, b);
+	buf_unref(b);
+}
+
+/* Its caller is told.  Not locked. */
+static inline void world_answer(struct task *t)
+{
+	struct buf *b;
+
+	if (t->kind == T_UPLOAD) {
+		t->job->done(t->job, t->err);
+	} else if (t->kind == T_FETCH) {
+		answer_fetch(t);
+	} else if (t->kind == T_SYNC) {
+		t->sync(t->arg, t->err);
+	} else {
+		b = buf_dup(t->body.p, t->body.len);
+		t->rpc(t->arg, t->err, &(struct rpc_answer){ .body = b });
+		buf_unref(b);
+	}
+	wr_fini(&t->body);
+	free(t->ids);
+	free(t);
+}
+
+/* The first task that is due and not held; *@wait: microseconds else. */
+static inline struct task *world_due(uint64_t *wait)
+{
+	uint64_t now = now_us();
+	struct task *t, *first = NULL;
+
+	*wait = 100000;
+	TAILQ_FOREACH(t, &world.tasks, next)
+		if ((t->ran || !world.hold[t->kind]) &&
+		    (!first || t->due_us < first->due_us))
+			first = t;
+	if (first && first->due_us > now) {
+		if (first->due_us - now < *wait)
+			*wait = first->due_us - now;
+		first = NULL;
+	}
+	return first;
+}
+
+static inline void *world_thread(void *arg)
+{
+	struct timespec ts;
+	struct task *t;
+	uint64_t wait;
+
+	(void)arg;
+	pthread_mutex_lock(&world.lock);
+	while (!world.ending || !TAILQ_EMPTY(&world.tasks)) {
+		t = world_due(&wait);
+		if (!t) {
+			clock_gettime(CLOCK_REALTIME, &ts);
+			ts.tv_nsec += wait * 1000;
+			ts.tv_sec += ts.tv_nsec / 1000000000;
+			ts.tv_nsec %= 1000000000;
+			pthread_cond_timedwait(&world.wake, &world.lock, &ts);
+			continue;
+		}
+		TAILQ_REMOVE(&world.tasks, t, next);
+		if (!t->ran) {
+			world_run(t);
+			world_later(t);
+			continue;
+		}
+		pthread_mutex_unlock(&world.lock);
+		world_answer(t);
+		pthread_mutex_lock(&world.lock);
+	}
+	pthread_mutex_unlock(&world.lock);
+	return NULL;
+}
+
+static inline void world_add(struct task *t)
+{
+	pthread_mutex_lock(&world.lock);
+	world_later(t);
+	pthread_mutex_unlock(&world.lock);
+}
+
+/* ---------------------------------------------- link, fetch, upload, faked */
+
+void link_call(struct link *l, uint16_t type, struct wr *body, rpc_done done,
+	       void *arg)
+{
+	struct task *t = calloc(1, sizeof(*t));
+
+	(void)l;
+	CHECK(!body->err);
+	t->kind = type == M_getmap ? T_GETMAP
+		: type == M_commit ? T_COMMIT : T_COMPACT;
+	CHECK(t->kind != T_COMPACT || type == M_compact);
+	t->body = *body;
+	*body = WR_INIT;
+	t->rpc = done;
+	t->arg = arg;
+	world_add(t);
+}
+
+int link_leased(struct link *l)
+{
+	int yes;
+
+	(void)l;
+	pthread_mutex_lock(&world.lock);
+	yes = !world_unlucky(world.unleased);
+	pthread_mutex_unlock(&world.lock);
+	return yes;
+}
+
+void link_release(struct link *l, uint64_t ino)
+{
+	(void)l;
+	pthread_mutex_lock(&world.lock);
+	world.released |= 1u << ino;
+	pthread_mutex_unlock(&world.lock);
+}
+
+void fetch_chunk(struct fetch *f, const struct fetch_want *w, fetch_done done,
+		 void *arg)
+{
+	struct task *t = calloc(1, sizeof(*t));
+
+	(void)f;
+	CHECK(w->chunk.n_holders == 1 && w->chunk.holders[0] == 1);
+	t->kind = T_FETCH;
+	t->want = *w;
+	t->fetch = done;
+	t->arg = arg;
+	pthread_mutex_lock(&world.lock);
+	world.ahead += !w->urgent && !done;
+	pthread_mutex_unlock(&world.lock);
+	world_add(t);
+}
+
+void upload_chunk(struct upload *u, struct upload_job *j)
+{
+	struct task *t = calloc(1, sizeof(*t));
+
+	(void)u;
+	t->kind = T_UPLOAD;
+	t->job = j;
+	world_add(t);
+}
+
+void upload_sync(struct upload *u, const uint64_t *ids, uint32_t n,
+		 void (*done)(void *arg, int err), void *arg)
+{
+	struct task *t = calloc(1, sizeof(*t));
+
+	(void)u;
+	t->kind = T_SYNC;
+	t->ids = malloc(n * sizeof(*ids));
+	memcpy(t->ids, ids, n * sizeof(*ids));
+	t->n_ids = n;
+	t->sync = done;
+	t->arg = arg;
+	world_add(t);
+}
+
+/* ------------------------------------------------------------ up and down */
+
+static inline void world_files(uint64_t dirty_max, uint32_t flush_ms)
+{
+	struct files_config cfg = {
+		.cache = world.cache, .dirty_max = dirty_max,
+		.readahead = 4, .flush_ms = flush_ms, .loop = world.loop,
+	};
+
+	CHECK(!files_new(&world.fs, &cfg));
+}
+
+static inline void world_up(unsigned seed)
+{
+	world = (struct world){ .seed0 = seed, .seed = seed,
+				.delay_us = 500 };
+	pthread_mutex_init(&world.lock, NULL);
+	pthread_cond_init(&world.wake, NULL);
+	TAILQ_INIT(&world.tasks);
+	for (uint64_t i = 0; i < WORLD_FILES; i++)
+		world.files[i].attr = (struct m_attr){
+			.ino = i + 1, .mode = 0100644, .nlink = 1,
+			.slot_size = SLOT, .version = 1 };
+	CHECK(!cache_new(&world.cache, 256 << 10));
+	CHECK(!loop_new(&world.loop, "test"));
+	CHECK(!pthread_create(&world.thread, NULL, world_thread, NULL));
+	world_files(1 << 20, 50);
+}
+
+static inline void world_down(void)
+{
+	files_free(world.fs);
+	pthread_mutex_lock(&world.lock);
+	world.ending = 1;
+	pthread_cond_signal(&world.wake);
+	pthread_mutex_unlock(&world.lock);
+	pthread_join(world.thread, NULL);
+	loop_free(world.loop);
+	cache_free(world.cache);
+	for (int i = 0; i < WORLD_FILES; i++)
+		for (int k = 0; k < WORLD_SLOTS; k++)
+			free(world.files[i].slots[k].v);
+	for (uint64_t i = 0; i < world.n_chunks; i++)
+		free(world.chunks[i].data);
+	free(world.chunks);
+	pthread_cond_destroy(&world.wake);
+	pthread_mutex_destroy(&world.lock);
+}
+
+static inline void world_hold(enum task_kind kind, int on)
+{
+	pthread_mutex_lock(&world.lock);
+	world.hold[kind] = on;
+	pthread_cond_signal(&world.wake);
+	pthread_mutex_unlock(&world.lock);
+}
+
+static inline unsigned world_get(const unsigned *p)
+{
+	unsigned v;
+
+	pthread_mutex_lock(&world.lock);
+	v = *p;
+	pthread_mutex_unlock(&world.lock);
+	return v;
+}
+
+static inline void world_set(unsigned *p, unsigned v)
+{
+	pthread_mutex_lock(&world.lock);
+	*p = v;
+	pthread_mutex_unlock(&world.lock);
+}
+
+/* ------------------------------------------------- calls that are waited for */
+
+struct call {
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	int n, err;		/* answers; the last one's error */
+	uint8_t *out;
+	size_t len;
+};
+
+#define CALL_INIT { .lock = PTHREAD_MUTEX_INITIALIZER,                      \
+		    .cond = PTHREAD_COND_INITIALIZER }
+
+static inline void call_done(void *arg, int err)
+{
+	struct call *c = arg;
+
+	pthread_mutex_lock(&c->lock);
+	c->n++;
+	c->err = err;
+	pthread_cond_signal(&c->cond);
+	pthread_mutex_unlock(&c->lock);
+}
+
+static inline void call_read(void *arg, int err, const struct iovec *iov,
+			     int n)
+{
+	struct call *c = arg;
+
+	for (int i = 0; i < n; i++) {
+		memcpy(c->out + c->len, iov[i].iov_base, iov[i].iov_len);
+		c->len += iov[i].iov_len;
+	}
+	call_done(c, err);
+}
+
+/* Until @n answers are there; the last one's error. */
+static inline int call_wait(struct call *c, int n)
+{
+	struct timespec ts;
+	int err = 0;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	ts.tv_sec += LIMIT_S;
+	pthread_mutex_lock(&c->lock);
+	while (c->n < n && !err)
+		err = pthread_cond_timedwait(&c->cond, &c->lock, &ts);
+	CHECK(c->n >= n);
+	err = c->err;
+	pthread_mutex_unlock(&c->lock);
+	return err;
+}
+
+static inline int call_count(struct call *c)
+{
+	int n;
+
+	pthread_mutex_lock(&c->lock);
+	n = c->n;
+	pthread_mutex_unlock(&c->lock);
+	return n;
+}
+
+static inline struct file_handle *do_open(uint64_t ino, int append)
+{
+	struct file_handle *h;
+	struct m_attr a;
+
+	pthread_mutex_lock(&world.lock);
+	a = world_file(ino)->attr;
+	pthread_mutex_unlock(&world.lock);
+	CHECK(!file_open(world.fs, &a, append, &h));
+	return h;
+}
+
+static inline int do_write(struct file_handle *h, uint64_t off,
+			   const void *p, size_t n)
+{
+	struct call c = CALL_INIT;
+
+	file_write(h, off, p, n, 0, call_done, &c);
+	return call_wait(&c, 1);
+}
+
+static inline int do_flush(struct file_handle *h, int sync)
+{
+	struct call c = CALL_INIT;
+
+	file_flush(h, sync, call_done, &c);
+	return call_wait(&c, 1);
+}
+
+/* Bytes read, or -errno. */
+static inline int do_read(struct file_handle *h, uint64_t off, void *out,
+			  size_t n)
+{
+	struct call c = CALL_INIT;
+	int err;
+
+	c.out = out;
+	file_read(h, off, n, call_read, &c);
+	err = call_wait(&c, 1);
+	return err ? err : (int)c.len;
+}
+
+/* Wait until *@p, guarded by world.lock, is at least @n. */
+static inline void world_until(const unsigned *p, unsigned n)
+{
+	uint64_t end = now_ms() + LIMIT_S * 1000;
+
+	while (world_get(p) < n) {
+		CHECK(now_ms() < end);
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
+}
+
+#endif

@@ -1,0 +1,249 @@
+/* unit_ns_chunk -- compact, reap, chunks, garbage. */
+#include "ns_fixture.h"
+
+static void orphans_take_commits(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = fix_file(f, 1, "f");
+	struct m_push p = fix_push(f, 0, 0, 64);
+
+	assert_int_equal(fix_unlink(f, 1, "f", 0), 0);
+	assert_int_equal(fix_commit(f, ino, &p, 1, NULL), 0);
+	assert_int_equal(fix_truncate(f, ino, 10), 0);
+	assert_int_equal(fix_map(f, ino).slots[0].slices[0].len, 10);
+	assert_int_equal(ns_reap(f->ns, ino, fix_now(f)), 0);
+	assert_int_equal(fix_garbage(f), 1);
+}
+
+/* A file of more slots than one call takes. */
+static void reaping_goes_in_parts(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = fix_file(f, 1, "f");
+	static struct m_push p[MSG_PUSHES_MAX];
+	struct ns_count c;
+	int i;
+
+	p[0] = fix_push(f, 0, 0, 64);
+	for (i = 1; i < MSG_PUSHES_MAX; i++) {
+		p[i] = p[0];
+		p[i].slot = 3 * i;
+	}
+	assert_int_equal(fix_commit(f, ino, p, MSG_PUSHES_MAX, NULL), 0);
+	for (i = 0; i < 100; i++)
+		p[i].slot = 100000 + i;
+	assert_int_equal(fix_commit(f, ino, p, 100, NULL), 0);
+	assert_int_equal(fix_unlink(f, 1, "f", 0), 0);
+	assert_int_equal(ns_reap(f->ns, ino, fix_now(f)), 1);
+	fix_check(f);
+	assert_int_equal(fix_attr(f, ino).stored, 6400);
+	assert_int_equal(ns_reap(f->ns, ino, fix_now(f)), 0);
+	ns_count(f->ns, &c);
+	assert_int_equal(c.bytes, 0);
+	assert_int_equal(c.files, 1);
+	assert_int_equal(c.garbage, 1);
+}
+
+/* --------------------------------------------------------------- compact */
+
+static int compact(struct fix *f, uint64_t ino, uint64_t expect,
+		   struct m_push p, struct m_compact_r *r)
+{
+	struct m_compact m = { .ino = ino, .expect = expect, .push = p };
+
+	return ns_compact(f->ns, &m, fix_now(f), r, fix_t(f));
+}
+
+static void compact_swaps_the_stack(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = fix_file(f, 1, "f"), version;
+	struct m_push p[] = { fix_push(f, 1, 0, 40), fix_push(f, 1, 10, 20),
+			      fix_push(f, 1, 50, 5) };
+	struct m_push whole = fix_push(f, 1, 0, 64), late;
+	struct m_attr was;
+	struct m_compact_r r;
+	struct m_getmap_r g;
+	struct m_chunk c;
+
+	assert_int_equal(fix_commit(f, ino, p, 3, NULL), 0);
+	version = fix_map(f, ino).slots[0].version;
+	was = fix_attr(f, ino);
+	assert_int_equal(compact(f, ino, version, whole, &r), 0);
+	assert_int_equal(r.done, 1);
+	assert_true(fix_was_touched(f, ino));
+	/* the content is the same, and so are its version and times */
+	assert_int_equal(r.attr.version, was.version);
+	assert_int_equal(r.attr.mtime_ns, was.mtime_ns);
+	assert_int_equal(r.attr.size, was.size);
+	assert_int_equal(r.attr.stored, 55);
+	g = fix_map(f, ino);
+	assert_int_equal(g.slots[0].n_slices, 1);
+	/* padded by the compactor, cut at the file's end */
+	fix_check_slice(&g.slots[0].slices[0], 0, 55, whole.chunk, 0);
+	assert_true(g.slots[0].version > version);
+	assert_int_equal(fix_garbage(f), 3);
+
+	late = fix_push(f, 1, 0, 55);
+	assert_int_equal(compact(f, ino, version, late, &r), 0);
+	assert_int_equal(r.done, 0);
+	assert_int_equal(f->t.n, 0);
+	assert_int_equal(ns_chunk(f->ns, late.chunk, &c), -ENOENT);
+	late.slot = 8;			/* nothing is there */
+	assert_int_equal(compact(f, ino, 0, late, &r), 0);
+	assert_int_equal(r.done, 0);
+	late.slot = UINT64_MAX;
+	assert_int_equal(compact(f, ino, 0, late, &r), 0);
+	assert_int_equal(r.done, 0);
+	assert_int_equal(fix_map(f, ino).n_slots, 1);
+}
+
+/* A slot that was emptied and filled again is not the one that was read. */
+static void compact_is_not_fooled_by_a_new_slot(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = fix_file(f, 1, "f"), version, i;
+	struct m_push p = fix_push(f, 0, 0, 64), again;
+	struct m_compact_r r;
+
+	assert_int_equal(fix_commit(f, ino, &p, 1, NULL), 0);
+	for (i = 0; i < 3; i++) {
+		version = fix_map(f, ino).slots[0].version;
+		again = fix_push(f, 0, 0, 64);
+		assert_int_equal(compact(f, ino, version, again, &r), 0);
+		assert_int_equal(r.done, 1);
+	}
+	version = fix_map(f, ino).slots[0].version;
+	assert_int_equal(fix_truncate(f, ino, 0), 0);
+	for (i = 0; i < 10; i++) {
+		p = fix_push(f, 0, 0, 64);
+		assert_int_equal(fix_commit(f, ino, &p, 1, NULL), 0);
+		again = fix_push(f, 0, 0, 64);
+		assert_int_equal(compact(f, ino, version, again, &r), 0);
+		assert_int_equal(r.done, 0);
+	}
+}
+
+static void compact_checks_its_slice(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = fix_file(f, 1, "f"), version;
+	struct m_push p = fix_push(f, 0, 0, 30), bad, zeros = { .len = 64 };
+	struct m_compact_r r;
+
+	assert_int_equal(fix_commit(f, ino, &p, 1, NULL), 0);
+	version = fix_map(f, ino).slots[0].version;
+	bad = fix_push(f, 0, 0, 30);
+	bad.append = 1;
+	assert_int_equal(compact(f, ino, version, bad, &r), -EINVAL);
+	bad = fix_push(f, 0, 40, 10);		/* past the end */
+	assert_int_equal(compact(f, ino, version, bad, &r), -EINVAL);
+	bad = fix_push(f, 0, 60, 30);
+	assert_int_equal(compact(f, ino, version, bad, &r), -EINVAL);
+	bad = fix_push(f, 0, 0, 30);
+	bad.n_stored = 0;
+	assert_int_equal(compact(f, ino, version, bad, &r), -EINVAL);
+	assert_int_equal(compact(f, 1, version, bad, &r), -EISDIR);
+	assert_int_equal(fix_map(f, ino).slots[0].version, version);
+	/* nothing but zeros: the slot is a hole again */
+	assert_int_equal(compact(f, ino, version, zeros, &r), 0);
+	assert_int_equal(r.done, 1);
+	assert_int_equal(fix_map(f, ino).n_slots, 0);
+	assert_int_equal(r.attr.size, 30);
+}
+
+/* ------------------------------------------------- chunks and garbage */
+
+static void chunks_are_assigned(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = fix_file(f, 1, "f");
+	uint32_t twice[] = { 4, 5, 4, 5, 6 }, *peers, n;
+	struct m_push p[] = { fix_push(f, 0, 0, 64), fix_push(f, 1, 0, 64),
+			      fix_push(f, 2, 0, 64) };
+	struct m_chunk *v, c;
+
+	p[0].stored = twice;
+	p[0].n_stored = 5;
+	assert_int_equal(fix_commit(f, ino, p, 3, NULL), 0);
+	assert_int_equal(ns_assigned(f->ns, &f->a, p[0].chunk, &peers, &n), 0);
+	assert_int_equal(n, 3);
+	assert_true(peers[0] == 4 && peers[1] == 5 && peers[2] == 6);
+	assert_int_equal(ns_assign(f->ns, p[0].chunk, twice + 4, 1), 0);
+	assert_int_equal(ns_assigned(f->ns, &f->a, p[0].chunk, &peers, &n), 0);
+	assert_true(n == 1 && peers[0] == 6);
+	assert_int_equal(ns_assign(f->ns, p[0].chunk, NULL, 0), 0);
+	assert_int_equal(ns_assigned(f->ns, &f->a, p[0].chunk, &peers, &n), 0);
+	assert_int_equal(n, 0);
+	assert_int_equal(ns_assign(f->ns, 12345, twice, 1), -ENOENT);
+	assert_int_equal(ns_assigned(f->ns, &f->a, 12345, &peers, &n),
+			 -ENOENT);
+	assert_int_equal(ns_assign(f->ns, p[0].chunk, twice, 256), -EINVAL);
+
+	assert_int_equal(ns_chunk(f->ns, p[1].chunk, &c), 0);
+	assert_int_equal(c.len, 64);
+	assert_int_equal(ns_chunk(f->ns, UINT64_MAX, &c), -ENOENT);
+	assert_int_equal(ns_chunks(f->ns, &f->a, 0, 2, &v, &n), 0);
+	assert_true(n == 2 && v[0].id == p[0].chunk && v[1].id == p[1].chunk);
+	assert_int_equal(ns_chunks(f->ns, &f->a, v[1].id, 2, &v, &n), 0);
+	assert_true(n == 1 && v[0].id == p[2].chunk);
+	assert_int_equal(ns_chunks(f->ns, &f->a, UINT64_MAX, 2, &v, &n), 0);
+	assert_int_equal(n, 0);
+	assert_int_equal(fix_truncate(f, ino, 64), 0);
+	assert_int_equal(ns_chunks(f->ns, &f->a, 0, 9, &v, &n), 0);
+	assert_int_equal(n, 1);		/* garbage is not to be repaired */
+}
+
+static void garbage_waits_and_goes(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = fix_file(f, 1, "f"), out[4];
+	struct m_push p[] = { fix_push(f, 0, 0, 64), fix_push(f, 1, 0, 64),
+			      fix_push(f, 2, 0, 64) };
+	struct ns_now first, last = { 1000000, UINT32_MAX };
+	struct m_chunk c;
+
+	assert_int_equal(fix_commit(f, ino, p, 3, NULL), 0);
+	assert_int_equal(fix_truncate(f, ino, 128), 0);
+	first = (struct ns_now){ 1000000, f->tick };
+	assert_int_equal(fix_truncate(f, ino, 64), 0);
+	assert_int_equal(ns_garbage_due(f->ns, first, out, 4), 0);
+	first.ns++;
+	assert_int_equal(ns_garbage_due(f->ns, first, out, 4), 1);
+	assert_int_equal(out[0], p[2].chunk);
+	assert_int_equal(ns_garbage_due(f->ns, last, out, 4), 2);
+	assert_int_equal(out[1], p[1].chunk);
+	assert_int_equal(ns_garbage_due(f->ns, last, out, 1), 1);
+	last.s--;
+	assert_int_equal(ns_garbage_due(f->ns, last, out, 4), 0);
+	last.s++;
+	/* one of them is named again: none is dropped */
+	assert_int_equal(ns_garbage_due(f->ns, last, out, 4), 2);
+	assert_int_equal(fix_commit(f, ino, &p[1], 1, NULL), 0);
+	assert_int_equal(ns_garbage_drop(f->ns, out, 2), -EBUSY);
+	assert_int_equal(fix_garbage(f), 1);
+	assert_int_equal(ns_chunk(f->ns, p[2].chunk, &c), 0);
+	assert_int_equal(ns_garbage_drop(f->ns, out, 1), 0);
+	assert_int_equal(fix_garbage(f), 0);
+	assert_int_equal(ns_chunk(f->ns, p[2].chunk, &c), -ENOENT);
+	assert_int_equal(ns_garbage_drop(f->ns, out, 1), 0);	/* again */
+	/* dropped is dropped: nobody has it any more */
+	p[2].n_stored = 0;
+	assert_int_equal(fix_commit(f, ino, &p[2], 1, NULL), -EINVAL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		FIX_TEST(orphans_take_commits),
+		FIX_TEST(reaping_goes_in_parts),
+		FIX_TEST(compact_swaps_the_stack),
+		FIX_TEST(compact_is_not_fooled_by_a_new_slot),
+		FIX_TEST(compact_checks_its_slice),
+		FIX_TEST(chunks_are_assigned),
+		FIX_TEST(garbage_waits_and_goes),
+	};
+
+	alarm(120);
+	return FIX_RUN(tests);
+}

@@ -1,0 +1,291 @@
+/*
+ * unit_ns_model -- random commits, appends, truncates, compactions, batches
+ * that are rolled back and restarts, against arrays of bytes.
+ *
+ * The seed is printed; `SEED=n unit_ns_model` repeats a run.  ROUNDS sets
+ * how many operations are tried (default 4000 in memory and on disk each).
+ */
+#include <time.h>
+
+#include "ns_fixture.h"
+
+enum { FILES = 3, SIZE = 16 * FIX_SLOT, CHUNKS = 20000, PUSHES = 5 };
+
+struct file {
+	uint64_t ino;
+	uint32_t size;
+	uint8_t bytes[SIZE];
+};
+
+struct chunk {
+	uint32_t len;		/* 0: never named, or dropped */
+	uint8_t bytes[FIX_SLOT];
+};
+
+static struct file files[FILES], saved[FILES];	/* saved: last commit */
+static struct chunk chunks[CHUNKS];
+static uint64_t made;		/* chunks that have been made */
+static uint64_t rng;
+
+static uint32_t below(uint32_t n)	/* splitmix64 */
+{
+	uint64_t z = rng += 0x9e3779b97f4a7c15;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+	return (uint32_t)((z ^ (z >> 31)) % n);
+}
+
+/* ------------------------------------------------------------- comparing */
+
+static void paint(uint8_t *to, const struct m_getmap_r *g)
+{
+	uint32_t i, j, k;
+
+	for (i = 0; i < g->n_slots; i++) {
+		const struct m_slot *s = &g->slots[i];
+
+		for (j = 0; j < s->n_slices; j++) {
+			const struct m_slice *v = &s->slices[j];
+
+			for (k = 0; k < v->len; k++)
+				to[s->index * FIX_SLOT + v->pos + k] =
+					v->chunk ? chunks[v->chunk]
+							.bytes[v->off + k] : 0;
+		}
+	}
+}
+
+static struct m_getmap_r compare(struct fix *f, const struct file *want)
+{
+	uint8_t got[SIZE] = { 0 };
+	struct m_getmap_r g;
+	uint32_t i, slices = 0;
+
+	assert_int_equal(ns_getmap(f->ns, &f->a, want->ino, 0, 100, &g), 0);
+	assert_int_equal(g.attr.size, want->size);
+	paint(got, &g);
+	assert_memory_equal(got, want->bytes, SIZE);
+	for (i = 0; i < g.n_slots; i++)
+		slices += g.slots[i].n_slices;
+	assert_true(g.n_chunks <= slices);
+	return g;
+}
+
+/* ------------------------------------------------------------ operations */
+
+static struct m_push some_chunk(void)
+{
+	static uint32_t stored[] = { 1 };
+	struct m_push p = { .stored = stored, .n_stored = 1 };
+	uint32_t i;
+
+	if (!below(8))
+		return p;		/* zeros */
+	p.chunk = made && !below(4) ? 1 + below((uint32_t)made) : 0;
+	if (!p.chunk || !chunks[p.chunk].len) {
+		assert_true(made + 1 < CHUNKS);
+		p.chunk = ++made;
+		chunks[p.chunk].len = 1 + below(FIX_SLOT);
+		for (i = 0; i < chunks[p.chunk].len; i++)
+			chunks[p.chunk].bytes[i] = (uint8_t)(1 + below(255));
+	}
+	p.chunk_len = chunks[p.chunk].len;
+	memcpy(p.md5, &p.chunk, sizeof(p.chunk));
+	return p;
+}
+
+static void write_model(struct file *m, uint32_t at, const struct m_push *p)
+{
+	if (p->chunk)
+		memcpy(m->bytes + at, chunks[p->chunk].bytes + p->off, p->len);
+	else
+		memset(m->bytes + at, 0, p->len);
+	if (m->size < at + p->len)
+		m->size = at + p->len;
+}
+
+/* Some pushes; one time in eight the last is wrong and nothing happens. */
+static void do_commit(struct fix *f, struct file *file)
+{
+	struct m_push p[PUSHES];
+	struct file after = *file;
+	uint32_t i, n = 1 + below(PUSHES), at[PUSHES];
+	int wrong = !below(8);
+	struct m_commit_r r;
+
+	for (i = 0; i < n; i++) {
+		uint32_t whole;
+
+		p[i] = some_chunk();
+		whole = p[i].chunk ? p[i].chunk_len : FIX_SLOT;
+		p[i].len = 1 + below(whole);
+		p[i].off = p[i].chunk ? below(whole - p[i].len + 1) : 0;
+		p[i].append = !below(3);
+		p[i].slot = below(SIZE / FIX_SLOT);
+		p[i].pos = below(FIX_SLOT - p[i].len + 1);
+		if (p[i].append && after.size + p[i].len > SIZE)
+			p[i].append = 0;
+		at[i] = p[i].append ? after.size :
+			(uint32_t)p[i].slot * FIX_SLOT + p[i].pos;
+		write_model(&after, at[i], &p[i]);
+	}
+	if (wrong)
+		p[n - 1].len = FIX_SLOT + 1;
+	assert_int_equal(fix_commit(f, file->ino, p, n, &r),
+			 wrong ? -EINVAL : 0);
+	if (wrong)
+		return;
+	for (i = 0; i < n; i++)
+		assert_int_equal(r.placed[i], at[i]);
+	*file = after;
+}
+
+static void do_truncate(struct fix *f, struct file *file)
+{
+	uint32_t size = below(4) ? below(SIZE) : below(2) * file->size;
+
+	assert_int_equal(fix_truncate(f, file->ino, size), 0);
+	if (size < file->size)
+		memset(file->bytes + size, 0, file->size - size);
+	file->size = size;
+}
+
+/* Merge a slot into one chunk; half the time somebody writes meanwhile. */
+static void do_compact(struct fix *f, struct file *file)
+{
+	struct m_getmap_r g = compare(f, file);
+	struct m_compact m = { .ino = file->ino };
+	uint8_t merged[SIZE] = { 0 };
+	static uint32_t stored[] = { 2 };
+	struct m_compact_r r;
+	struct m_slot *s;
+	struct m_push p;
+	int raced = (int)below(2);
+
+	if (!g.n_slots)
+		return;
+	s = &g.slots[below(g.n_slots)];
+	paint(merged, &g);
+	m.expect = s->version;
+	m.push = (struct m_push){ .slot = s->index, .len = FIX_SLOT,
+				  .chunk = ++made, .chunk_len = FIX_SLOT,
+				  .stored = stored, .n_stored = 1 };
+	memcpy(m.push.md5, &m.push.chunk, sizeof(m.push.chunk));
+	memcpy(chunks[made].bytes, merged + s->index * FIX_SLOT, FIX_SLOT);
+	chunks[made].len = FIX_SLOT;
+	if (raced) {
+		p = some_chunk();
+		p.len = 1;
+		p.slot = s->index;
+		p.pos = below(FIX_SLOT);
+		assert_int_equal(fix_commit(f, file->ino, &p, 1, NULL), 0);
+		write_model(file, (uint32_t)p.slot * FIX_SLOT + p.pos, &p);
+	}
+	assert_int_equal(ns_compact(f->ns, &m, fix_now(f), &r, fix_t(f)), 0);
+	assert_int_equal(r.done, !raced);
+	if (raced)
+		chunks[made].len = 0;
+}
+
+static void do_recreate(struct fix *f, struct file *file)
+{
+	char name[2] = { (char)('a' + (file - files)), 0 };
+
+	if (file->ino) {
+		assert_int_equal(fix_unlink(f, 1, name, 0), 0);
+		assert_int_equal(ns_reap(f->ns, file->ino, fix_now(f)), 0);
+	}
+	*file = (struct file){ .ino = fix_file(f, 1, name) };
+}
+
+static void do_garbage(struct fix *f)
+{
+	const struct ns_now late = { 2000000, 0 };
+	uint64_t out[5];
+	int i, n;
+
+	n = ns_garbage_due(f->ns, late, out, 5);
+	assert_true(n >= 0);
+	assert_int_equal(ns_garbage_drop(f->ns, out, n), 0);
+	for (i = 0; i < n; i++)
+		chunks[out[i]].len = 0;
+}
+
+/* Commit or lose the batch; now and then start anew. */
+static void end_batch(struct fix *f)
+{
+	int i;
+
+	if (below(4)) {
+		assert_int_equal(db_commit(f->db, 0), 0);
+		memcpy(saved, files, sizeof(saved));
+	} else {
+		db_rollback(f->db);
+		memcpy(files, saved, sizeof(saved));
+	}
+	assert_int_equal(db_begin(f->db), 0);
+	if (fix_on_disk && !below(10)) {
+		fix_close(f);
+		fix_open(f);
+	}
+	for (i = 0; i < FILES; i++)
+		compare(f, &files[i]);
+	fix_check(f);
+	arena_fini(&f->a);
+	f->a = ARENA_INIT;
+}
+
+static void random_operations(void **state)
+{
+	const char *rounds = getenv("ROUNDS"), *seed = getenv("SEED");
+	struct fix *f = *state;
+	int i, left = rounds ? atoi(rounds) : 4000;
+
+	rng = seed ? strtoull(seed, NULL, 10) : (uint64_t)time(NULL);
+	printf("SEED=%llu\n", (unsigned long long)rng);
+	made = 0;
+	memset(chunks, 0, sizeof(chunks));
+	memset(files, 0, sizeof(files));
+	for (i = 0; i < FILES; i++)
+		do_recreate(f, &files[i]);
+	assert_int_equal(db_commit(f->db, 0), 0);
+	assert_int_equal(db_begin(f->db), 0);
+	memcpy(saved, files, sizeof(saved));
+	while (left-- > 0 && made + 100 < CHUNKS) {
+		struct file *file = &files[below(FILES)];
+		uint32_t what = below(100);
+
+		if (what < 60)
+			do_commit(f, file);
+		else if (what < 75)
+			do_truncate(f, file);
+		else if (what < 92)
+			do_compact(f, file);
+		else if (what < 93)
+			do_recreate(f, file);
+		else if (what < 95)
+			end_batch(f);
+		compare(f, file);
+		/* a drop is durable before anybody hears of it: it has a
+		 * batch of its own, which is not rolled back */
+		if (what < 98)
+			continue;
+		assert_int_equal(db_commit(f->db, 0), 0);
+		assert_int_equal(db_begin(f->db), 0);
+		do_garbage(f);
+		assert_int_equal(db_commit(f->db, 0), 0);
+		assert_int_equal(db_begin(f->db), 0);
+		memcpy(saved, files, sizeof(saved));
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		FIX_TEST(random_operations),
+	};
+
+	alarm(300);
+	return FIX_RUN(tests);
+}
