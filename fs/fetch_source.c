@@ -161,7 +161,8 @@ static int agree(const struct m_get_r *r, const struct buf *bulk,
 static void take_busy(struct attempt *a, const struct m_get_r *r)
 {
 	a->n_busy = r->n_busy;
-	memcpy(a->busy, r->busy, r->n_busy * sizeof(*r->busy));
+	for (uint32_t i = 0; i < r->n_busy; i++)
+		a->busy[i] = r->busy[i];
 	go_home(a, -EBUSY);
 }
 

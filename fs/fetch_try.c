@@ -135,8 +135,8 @@ static void on_located(void *arg, int err, const struct rpc_answer *a)
 		err = -ENOENT;
 	if (!err) {
 		o->n = r.chunks[0].n_holders;
-		memcpy(o->holders, r.chunks[0].holders,
-		       o->n * sizeof(*o->holders));
+		for (uint32_t i = 0; i < o->n; i++)
+			o->holders[i] = r.chunks[0].holders[i];
 	}
 	o->err = err;
 	arena_fini(&mem);

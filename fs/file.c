@@ -111,6 +111,7 @@ static struct file *file_new(struct files *fs, const struct m_attr *attr)
 		return NULL;
 	f->fs = fs;
 	f->ino = attr->ino;
+	f->slot_size = attr->slot_size;
 	f->attr = *attr;
 	f->page_slots = FILE_PAGE_SLOTS;
 	pthread_mutex_init(&f->lock, NULL);
@@ -132,7 +133,7 @@ static struct file *file_new(struct files *fs, const struct m_attr *attr)
 void file_attr_newer(struct file *f, const struct m_attr *a)
 {
 	if (a->version <= f->attr.version ||
-	    a->slot_size != f->attr.slot_size)
+	    a->slot_size != f->slot_size)
 		return;
 	f->attr = *a;
 	file_map_drop(f);
@@ -294,8 +295,10 @@ void files_lost(struct files *fs, uint64_t **open, uint32_t *n_open)
 	for (size_t i = 0; i < n; i++) {
 		pthread_mutex_lock(&v[i]->lock);
 		file_map_drop(v[i]);
-		/* the tracker may come back from an older database */
+		/* the tracker may come back from an older database: versions
+		 * do not tell any more what is newer */
 		v[i]->attr.version = 0;
+		v[i]->lost_gen = v[i]->gen;
 		pthread_mutex_unlock(&v[i]->lock);
 		file_put(v[i]);
 	}

@@ -62,7 +62,7 @@ void file_ahead_plan(struct file_handle *h, uint64_t off, size_t size,
 		     int leased, struct ahead *a)
 {
 	struct file *f = h->f;
-	uint64_t slot_size = f->attr.slot_size, slot, last;
+	uint64_t slot_size = f->slot_size, slot, last;
 	struct page *p;
 
 	a->n = 0;

@@ -259,7 +259,7 @@ static void answered(void *arg, int err, const struct rpc_answer *a)
 		err = m_commit_r_decode(&m, &arena, a->body->data,
 					a->body->len);
 	if (!err && (m.n_placed != c->n || m.attr.ino != f->ino ||
-		     m.attr.slot_size != f->attr.slot_size))
+		     m.attr.slot_size != f->slot_size))
 		err = -EBADMSG;
 	file_todo_init(&t);
 	pthread_mutex_lock(&f->lock);

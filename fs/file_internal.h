@@ -39,7 +39,7 @@ enum {
 	FILE_PIECES_MAX = 64,	/* slots remembered as written in pieces */
 	FILE_COMPACTIONS = 2,	/* at once */
 	FILE_COMPACT_QUEUE = 256,
-	FILE_TRIES = 3,		/* of a read whose map was outrun */
+	FILE_TRIES = 5,		/* of a read whose map was outrun */
 };
 
 /* ------------------------------------------------------------- the map */
@@ -63,6 +63,7 @@ struct page {
 	int refs;		/* the file's list, reads */
 	uint64_t first;
 	uint32_t count;
+	uint64_t gen;		/* of the file, when it was asked for */
 	uint64_t version;	/* of the file, as this page has it */
 	uint64_t size;		/* likewise */
 	struct mchunk *chunks;
@@ -182,8 +183,9 @@ struct files {
 
 struct file {
 	UT_hash_handle hh;
-	struct files *fs;	/* these two are fixed */
+	struct files *fs;	/* these three are fixed */
 	uint64_t ino;
+	uint32_t slot_size;
 
 	/* guarded by fs->lock */
 	int refs, handles;
@@ -200,6 +202,7 @@ struct file {
 	unsigned n_pages;
 	uint32_t page_slots;
 	uint64_t gen;		/* counts the times the map was dropped */
+	uint64_t lost_gen;	/* what was asked for before is void */
 	struct map_req_list reqs;
 
 	struct slot *slots;	/* by index */

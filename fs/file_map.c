@@ -169,13 +169,14 @@ static int page_new(struct page **out, const struct map_req *q,
 	p->refs = 1;
 	p->first = q->first;
 	p->count = q->count;
+	p->gen = q->gen;
 	p->version = m->attr.version;
 	p->size = m->attr.size;
 	for (uint32_t i = 0; !err && i < m->n_chunks; i++)
 		if (!chunk_add(p, &m->chunks[i]))
 			err = -ENOMEM;
 	for (uint32_t i = 0; !err && i < m->n_slots; i++)
-		err = fill_slot(p, &m->slots[i], q->f->attr.slot_size);
+		err = fill_slot(p, &m->slots[i], q->f->slot_size);
 	if (err) {
 		file_page_put(p);
 		return err;
@@ -223,9 +224,9 @@ static int take_answer(struct map_req *q, const struct m_getmap_r *m,
 	int err = 0, kept;
 
 	*out = NULL;
-	if (m->attr.ino != f->ino || m->attr.slot_size != f->attr.slot_size)
+	if (m->attr.ino != f->ino || m->attr.slot_size != f->slot_size)
 		return -EBADMSG;
-	if (m->attr.version < f->attr.version)
+	if (m->attr.version < f->attr.version || q->gen < f->lost_gen)
 		return 0;	/* outrun by a commit: ask again */
 	err = page_new(&p, q, m);
 	if (err)
@@ -354,7 +355,7 @@ void file_map_push(struct file *f, const struct extent *e, uint64_t off)
 	struct m_chunk chunk = { .id = e->job.chunk, .len = e->job.len,
 				 .holders = (uint32_t *)e->job.stored,
 				 .n_holders = e->job.n_stored };
-	uint32_t size = f->attr.slot_size, done = 0;
+	uint32_t size = f->slot_size, done = 0;
 
 	memcpy(chunk.md5, e->job.md5, sizeof(chunk.md5));
 	while (done < e->job.len) {

@@ -163,7 +163,7 @@ static struct page *page_for(struct read *r, uint64_t slot, int leased)
 		struct page *q = r->got[i];
 
 		if (slot >= q->first && slot - q->first < q->count &&
-		    q->version >= f->attr.version)
+		    q->version >= f->attr.version && q->gen >= f->lost_gen)
 			p = q;
 	}
 	return p;
@@ -174,7 +174,7 @@ static struct page *page_for(struct read *r, uint64_t slot, int leased)
 static int have_pages(struct read *r, const struct spans *s, int leased,
 		      uint64_t *size, struct map_req **send)
 {
-	uint32_t slot_size = r->f->attr.slot_size;
+	uint32_t slot_size = r->f->slot_size;
 	uint64_t version = 0;
 	struct page *p;
 	int err;
@@ -244,7 +244,7 @@ static int plan_slot(struct read *r, struct page *p, uint64_t slot,
 
 static int plan_bare(struct read *r, uint64_t off, uint64_t len, int leased)
 {
-	uint32_t size = r->f->attr.slot_size;
+	uint32_t size = r->f->slot_size;
 	int err = 0;
 
 	while (len && !err) {

@@ -82,12 +82,14 @@ static int keep(struct file *f)
 uint64_t *file_recent_keep(struct file *f, uint32_t *n)
 {
 	uint64_t *ids = f->recent;
+	int kept;
 
 	*n = f->n_recent;
 	if (!*n)
 		return NULL;
+	kept = keep(f);
 	f->recent = NULL;
-	if (!keep(f))
+	if (!kept)
 		return ids;	/* are to be synced at once, then */
 	*n = 0;
 	return f->fs->n_recent > FILE_RECENT_MAX ? evict(f->fs, n) : NULL;

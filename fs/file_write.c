@@ -103,8 +103,8 @@ static void seal(struct file *f, struct slot *slot, const struct range *r,
 	e->uploading = 1;
 	e->job = (struct upload_job){
 		.data = r->b, .len = r->len, .ino = f->ino,
-		.slot = off / f->attr.slot_size,
-		.pos = off % f->attr.slot_size,
+		.slot = off / f->slot_size,
+		.pos = off % f->slot_size,
 		.sync = t->durable || !recent_room(f),
 		.done = file_uploaded,
 	};
@@ -122,11 +122,11 @@ static void seal(struct file *f, struct slot *slot, const struct range *r,
 
 static void seal_slot(struct file *f, struct slot *s, struct todo *t)
 {
-	uint64_t base = s->index * f->attr.slot_size;
+	uint64_t base = s->index * f->slot_size;
 
 	if (!s->dirty.n)
 		return;
-	if (s->dirty.n > 1 || s->dirty.v[0].len < f->attr.slot_size)
+	if (s->dirty.n > 1 || s->dirty.v[0].len < f->slot_size)
 		file_pieces_add(f, s->index);
 	for (uint32_t i = 0; i < s->dirty.n; i++)
 		seal(f, s, &s->dirty.v[i], base + s->dirty.v[i].pos, 0, t);
@@ -194,7 +194,7 @@ static int write_range(struct file *f, struct ranges *r, uint32_t pos,
 static int write_slot(struct file *f, uint64_t off, const void *p,
 		      uint32_t len, int streaming, struct todo *t)
 {
-	uint32_t size = f->attr.slot_size, pos = off % size;
+	uint32_t size = f->slot_size, pos = off % size;
 	struct slot *s = slot_get(f, off / size);
 	uint32_t room = streaming ? size - pos : 0;
 	int err;
@@ -219,7 +219,7 @@ static int write_slot(struct file *f, uint64_t off, const void *p,
 static int write_plain(struct file *f, uint64_t off, const uint8_t *p,
 		       size_t left, int streaming, struct todo *t)
 {
-	uint32_t size = f->attr.slot_size;
+	uint32_t size = f->slot_size;
 	int err = 0;
 
 	seal_append(f, 0, t);
@@ -248,7 +248,7 @@ static uint64_t end_here(const struct file *f)
 static int write_append(struct file *f, const uint8_t *p, size_t left,
 			int streaming, struct todo *t)
 {
-	uint32_t size = f->attr.slot_size, have;
+	uint32_t size = f->slot_size, have;
 	int whole = left <= size, err = 0;
 
 	if (f->n_dirty)
@@ -281,7 +281,7 @@ static int is_stream(struct file_handle *h, uint64_t off, size_t size)
 		h->w_run = 0;
 	h->w_next = off + size;
 	h->w_run += size;
-	return h->w_run > h->f->attr.slot_size;
+	return h->w_run > h->f->slot_size;
 }
 
 void file_write(struct file_handle *h, uint64_t off, const void *data,
@@ -341,7 +341,7 @@ static void paint_all(struct file *f, struct spans *s)
 
 void file_paint(struct file *f, struct spans *s)
 {
-	uint32_t size = f->attr.slot_size;
+	uint32_t size = f->slot_size;
 	const struct extent *e;
 	uint64_t first, last;
 	struct slot *slot;
@@ -376,7 +376,7 @@ void file_local_end(struct file *f)
 			end = e->off + e->job.len;
 	HASH_ITER(hh, f->slots, s, next) {
 		const struct range *r = s->dirty.v;
-		uint64_t base = s->index * f->attr.slot_size;
+		uint64_t base = s->index * f->slot_size;
 
 		for (uint32_t i = 0; i < s->dirty.n; i++, r++)
 			if (end < base + r->pos + r->len)

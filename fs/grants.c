@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 
 STAILQ_HEAD(grant_list, grant);
 STAILQ_HEAD(wait_list, grants_wait);
@@ -88,7 +87,8 @@ static int add(struct grants *gs, const struct m_placed *p)
 		return -ENOMEM;
 	g->id = p->id;
 	g->n = p->n_targets;
-	memcpy(g->targets, p->targets, g->n * sizeof(*g->targets));
+	for (uint32_t i = 0; i < g->n; i++)
+		g->targets[i] = p->targets[i];
 	pthread_mutex_lock(&gs->lock);
 	STAILQ_INSERT_TAIL(&gs->pool, g, next);
 	gs->n++;

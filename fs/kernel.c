@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <fuse3/fuse.h>		/* fuse_open_channel() */
 #include <linux/fuse.h>
 #include <pthread.h>
 #include <signal.h>
@@ -215,21 +214,21 @@ static void libfuse_says(enum fuse_log_level level, const char *fmt,
 	log_debug("%s", said);
 }
 
-/* A mounted device, -errno. */
-static int open_device(const struct kernel_config *cfg)
+/* "-o" and all that libfuse is to know about the mount. */
+static int mount_args(struct fuse_args *args, const struct kernel_config *cfg)
 {
-	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	char source[OPTIONS_MAX], *options = NULL;
-	int fd = -ENOMEM;
+	int err = -ENOMEM;
 
 	snprintf(source, sizeof(source), "fsname=%s", cfg->source);
 	if (!fuse_opt_add_opt_escaped(&options, source) &&
 	    !fuse_opt_add_opt(&options, "subtype=pspfs,default_permissions") &&
-	    (!*cfg->options || !fuse_opt_add_opt(&options, cfg->options)))
-		fd = fuse_open_channel(cfg->mountpoint, options);
+	    (!*cfg->options || !fuse_opt_add_opt(&options, cfg->options)) &&
+	    !fuse_opt_add_arg(args, "pspfs") &&
+	    !fuse_opt_add_arg(args, "-o") && !fuse_opt_add_arg(args, options))
+		err = 0;
 	free(options);
-	fuse_opt_free_args(&args);
-	return fd < 0 ? -EPERM : fd;
+	return err;
 }
 
 static int open_session(struct kernel *k, const struct kernel_config *cfg)
@@ -238,23 +237,20 @@ static int open_session(struct kernel *k, const struct kernel_config *cfg)
 		.read = kernel_read,
 		.writev = kernel_writev,
 	};
-	char name[] = "pspfs", *argv[] = { name, NULL };
-	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
-	int fd, err;
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	int err = mount_args(&args, cfg);
 
-	k->se = fuse_session_new(&args, cfg->ops, sizeof(*cfg->ops),
-				 cfg->userdata);
+	if (!err)
+		k->se = fuse_session_new(&args, cfg->ops, sizeof(*cfg->ops),
+					 cfg->userdata);
 	fuse_opt_free_args(&args);
 	if (!k->se)
-		return -ENOMEM;
-	fd = open_device(cfg);
-	if (fd < 0)
-		return fd;
-	err = fuse_session_custom_io(k->se, &io, fd);
-	if (err) {
-		umount2(cfg->mountpoint, MNT_DETACH);
-		close(fd);
-	}
+		return err ? err : -EINVAL;
+	if (fuse_session_mount(k->se, k->mountpoint))
+		return -EPERM;
+	err = fuse_session_custom_io(k->se, &io, fuse_session_fd(k->se));
+	if (err)
+		fuse_session_unmount(k->se);
 	return err;
 }
 
@@ -350,6 +346,10 @@ void kernel_free(struct kernel *k)
 {
 	if (!k)
 		return;
+	/* Frees only.  What was detached while in use must not be unmounted
+	 * by its path again: there may be another mount by now. */
+	if (k->se && k->gone)
+		fuse_session_unmount(k->se);
 	if (k->se)
 		fuse_session_destroy(k->se);
 	free(k->mountpoint);

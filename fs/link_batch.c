@@ -159,7 +159,7 @@ static void send_releases(struct link *l)
 	m.n_inos = l->n_released < MSG_INOS_MAX ? l->n_released : MSG_INOS_MAX;
 	if (m.n_inos) {
 		err = m_release_encode(&w, &m);
-		left = l->n_released - m.n_inos;
+		left = l->n_released - m.n_inos;	/* usually none */
 		memmove(l->released, l->released + m.n_inos,
 			left * sizeof(*l->released));
 		l->n_released = left;

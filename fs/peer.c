@@ -54,7 +54,7 @@ static int open_store(struct peer *p, const struct peer_config *cfg,
 static int start_threads(struct peer *p, const struct peer_config *cfg)
 {
 	struct parts *parts = &p->parts;
-	char name[16];
+	char name[24];
 	int err;
 
 	err = cache_new(&parts->cache, (size_t)cfg->memory);

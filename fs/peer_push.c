@@ -92,7 +92,7 @@ static void remove_later(struct peer *p, const uint64_t *chunks, uint32_t n,
 {
 	struct removal *r;
 
-	if (gate_enter(&p->gate))
+	if (!n || gate_enter(&p->gate))
 		return;
 	r = malloc(sizeof(*r) + n * sizeof(*r->chunks));
 	if (!r) {

@@ -201,12 +201,15 @@ static void on_submit(struct loop_work *w)
 	rpc_unref(c);
 }
 
-/* A failure, too, is told from the loop and never from inside rpc_call(). */
+/* A failure, too, is told from the loop and never from inside rpc_call().
+ * Without its timer a connection has not begun: its start is posted, and the
+ * call is posted behind it. */
 static void hand_over(struct rpc_call *k)
 {
 	struct rpc *c = k->conn;
 
-	if (loop_inside(c->loop) && !k->err && c->state != RPC_DOWN) {
+	if (loop_inside(c->loop) && c->calls.timer && !k->err &&
+	    c->state != RPC_DOWN) {
 		submit(c, k);
 		return;
 	}

@@ -85,6 +85,8 @@ struct fake_tracker {
 	int bad_copies, locates, places, grants;
 	uint32_t bad_peer;
 	int reads;
+	struct rpc_req *hung[FT_LOG_MAX];	/* never answered */
+	int n_hung;
 	uint64_t revoked_open[FT_LOG_MAX];
 	int n_revoked_open, revoke_answers, copy_answers, copy_err;
 };
@@ -253,6 +255,14 @@ static void ft_have(struct rpc *c, struct rpc_req *q, struct arena *a)
 	rpc_reply(q, &w, NULL);
 }
 
+static void ft_leave_hanging(struct rpc_req *q)
+{
+	if (ft.n_hung < FT_LOG_MAX)
+		ft.hung[ft.n_hung++] = q;
+	else
+		rpc_req_free(q);
+}
+
 /* The asker first, then the others; at most @most, none in @except. */
 static uint32_t ft_choose(struct rpc *c, uint32_t *out, uint32_t most,
 			  const uint32_t *except, uint32_t n_except)
@@ -418,7 +428,7 @@ static void ft_tcp_beat(struct rpc_req *q)
 
 	ft.tcp_beats++;
 	if (ft.deaf_beats) {
-		rpc_req_free(q);	/* a failure without news */
+		ft_leave_hanging(q);
 		return;
 	}
 	ft_beat(q->body->data, q->body->len, &w);
@@ -447,12 +457,14 @@ static void ft_dispatch(struct rpc *c, struct rpc_req *q, struct arena *a)
 	}
 	if ((M_MUTATES(q->type) || q->type == M_getattr) && ft.swallow) {
 		ft.swallow--;
-		rpc_req_free(q);
+		ft_leave_hanging(q);
 		rpc_close(c);
 		return;
 	}
-	if ((M_MUTATES(q->type) || q->type == M_getattr) && ft.hang)
-		return;		/* the connection's end frees it: never sent */
+	if ((M_MUTATES(q->type) || q->type == M_getattr) && ft.hang) {
+		ft_leave_hanging(q);
+		return;
+	}
 	if (M_MUTATES(q->type))
 		ft_change(q);
 	else if (!q->number)
@@ -578,16 +590,23 @@ static void ft_start(uint16_t port)
 	ft_listen();
 }
 
-static void ft_stop(void)
+static void ft_forget_chunks(void)
 {
 	struct ft_chunk *k, *next;
 
-	ft_away();
-	loop_free(ft.loop);
 	HASH_ITER (hh, ft.chunks, k, next) {
 		HASH_DEL(ft.chunks, k);
 		free(k);
 	}
+}
+
+static void ft_stop(void)
+{
+	ft_away();
+	for (int i = 0; i < ft.n_hung; i++)
+		rpc_req_free(ft.hung[i]);
+	loop_free(ft.loop);
+	ft_forget_chunks();
 	pthread_mutex_destroy(&ft.lock);
 }
 

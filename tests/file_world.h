@@ -267,10 +267,11 @@ static inline void run_compact(struct task *t)
 	s = &f->slots[m.push.slot];
 	r.done = s->version == m.expect;
 	if (r.done) {
-		for (uint32_t i = 0; i < s->n; i++)	/* soon deleted */
+		t->ids = malloc(s->n * sizeof(*t->ids));
+		for (uint32_t i = 0; i < s->n; i++)	/* not if shared */
 			if (s->v[i].chunk && s->v[i].len ==
 			    world.chunks[s->v[i].chunk - 1].len)
-				world.chunks[s->v[i].chunk - 1].len = 0;
+				t->ids[t->n_ids++] = s->v[i].chunk;
 		s->n = 0;
 		world_push(f, m.push.slot * SLOT + m.push.pos, m.push.len,
 			   m.push.chunk);
@@ -395,6 +396,15 @@ static inline void answer_fetch(struct task *t)
 	buf_unref(b);
 }
 
+/* What a compaction replaced goes once that is answered. */
+static inline void drop_chunks(struct task *t)
+{
+	pthread_mutex_lock(&world.lock);
+	for (uint32_t i = 0; i < t->n_ids; i++)
+		world.chunks[t->ids[i] - 1].len = 0;
+	pthread_mutex_unlock(&world.lock);
+}
+
 /* Its caller is told.  Not locked. */
 static inline void world_answer(struct task *t)
 {
@@ -410,6 +420,7 @@ static inline void world_answer(struct task *t)
 		b = buf_dup(t->body.p, t->body.len);
 		t->rpc(t->arg, t->err, &(struct rpc_answer){ .body = b });
 		buf_unref(b);
+		drop_chunks(t);
 	}
 	wr_fini(&t->body);
 	free(t->ids);

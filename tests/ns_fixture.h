@@ -95,31 +95,36 @@ static inline uint64_t fix_check_slots(struct fix *f, uint32_t *named)
 {
 	struct db_stmt *s = db_prep(f->db,
 		"SELECT s.slices, s.slot, s.version, i.size, i.map, "
-		"i.slot_size FROM slots s LEFT JOIN inodes i USING(ino)");
-	static struct m_slice v[NS_STACK_MAX];
+		"i.slot_size, s.base FROM slots s "
+		"LEFT JOIN inodes i USING(ino)");
 	uint64_t stored = 0;
 	uint32_t i, n;
 	size_t len;
 
 	while (db_step(s) == 1) {
 		uint64_t base = db_u64(s, 1) * db_u64(s, 5), sum = 0;
+		uint64_t pushed = 0;
 		const void *blob = db_blob(s, 0, &len);
 
 		assert_int_equal(ns_slices_count(len, &n), 0);
 		assert_int_not_equal(n, 0);
 		assert_true(db_u64(s, 2) <= db_u64(s, 4));
-		ns_slices_unpack(blob, n, v);
-		assert_int_not_equal(v[0].chunk, 0);
+		assert_true(db_u64(s, 6) <= db_u64(s, 2));
+		assert_int_not_equal(ns_slices_get(blob, 0).s.chunk, 0);
 		for (i = 0; i < n; i++) {
-			assert_int_not_equal(v[i].len, 0);
-			assert_true((uint64_t)v[i].pos + v[i].len <=
+			struct ns_slice v = ns_slices_get(blob, i);
+
+			assert_true(v.pushed >= pushed);
+			pushed = v.pushed;
+			assert_int_not_equal(v.s.len, 0);
+			assert_true((uint64_t)v.s.pos + v.s.len <=
 				    db_u64(s, 5));
-			assert_true(base + v[i].pos + v[i].len <=
-				    db_u64(s, 3));
-			assert_true(v[i].chunk <= FIX_IDS);
-			named[v[i].chunk]++;
-			sum += v[i].chunk ? v[i].len : 0;
+			assert_true(base + v.s.pos + v.s.len <= db_u64(s, 3));
+			assert_true(v.s.chunk <= FIX_IDS);
+			named[v.s.chunk]++;
+			sum += v.s.chunk ? v.s.len : 0;
 		}
+		assert_true(pushed <= db_u64(s, 2));
 		stored += sum < db_u64(s, 5) ? sum : db_u64(s, 5);
 	}
 	return stored;

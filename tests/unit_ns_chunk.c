@@ -124,6 +124,221 @@ static void compact_is_not_fooled_by_a_new_slot(void **state)
 	}
 }
 
+/* A file of one slot with these pushes; *@version: as it is then. */
+static uint64_t file_of(struct fix *f, const char *name, struct m_push *p,
+			uint32_t n, uint64_t *version)
+{
+	uint64_t ino = fix_file(f, 1, name);
+
+	assert_int_equal(fix_commit(f, ino, p, n, NULL), 0);
+	*version = fix_map(f, ino).slots[0].version;
+	return ino;
+}
+
+static void compact_goes_beneath_later_pushes(void **state)
+{
+	struct fix *f = *state;
+	struct m_push p[] = { fix_push(f, 0, 0, 40), fix_push(f, 0, 10, 20) };
+	struct m_push top[] = { fix_push(f, 0, 5, 10), fix_push(f, 0, 30, 20),
+				{ .pos = 35, .len = 2 } };
+	struct m_push merged = fix_push(f, 0, 0, 40), next;
+	uint64_t version, ino = file_of(f, "f", p, 2, &version);
+	struct m_compact_r r;
+	struct m_getmap_r g;
+	struct m_slice *v;
+	int i;
+
+	for (i = 0; i < 3; i++)		/* each a version of its own */
+		assert_int_equal(fix_commit(f, ino, &top[i], 1, NULL), 0);
+	assert_int_equal(compact(f, ino, version, merged, &r), 0);
+	assert_int_equal(r.done, 1);
+	assert_true(fix_was_touched(f, ino));
+	assert_int_equal(r.attr.size, 50);
+	g = fix_map(f, ino);
+	assert_int_equal(g.slots[0].n_slices, 4);
+	v = g.slots[0].slices;
+	fix_check_slice(&v[0], 0, 40, merged.chunk, 0);
+	fix_check_slice(&v[1], 5, 10, top[0].chunk, 0);
+	fix_check_slice(&v[2], 30, 20, top[1].chunk, 0);
+	fix_check_slice(&v[3], 35, 2, 0, 0);
+	assert_int_equal(fix_garbage(f), 2);
+
+	/* a version that it had in between, or has yet to get */
+	next = fix_push(f, 0, 0, 50);
+	assert_int_equal(compact(f, ino, g.slots[0].version - 1, next, &r), 0);
+	assert_int_equal(r.done, 0);
+	assert_int_equal(compact(f, ino, g.slots[0].version + 1, next, &r), 0);
+	assert_int_equal(r.done, 0);
+	assert_int_equal(f->t.n, 0);
+	/* the next one finds all four */
+	assert_int_equal(compact(f, ino, g.slots[0].version, next, &r), 0);
+	assert_int_equal(r.done, 1);
+	assert_int_equal(fix_map(f, ino).slots[0].n_slices, 1);
+	assert_int_equal(fix_garbage(f), 5);
+}
+
+static void compact_is_refused_after_other_changes(void **state)
+{
+	struct fix *f = *state;
+	struct m_push p[] = { fix_push(f, 0, 0, 40), fix_push(f, 0, 50, 5) };
+	struct m_push late = fix_push(f, 0, 0, 55), other;
+	struct m_push hole = { .pos = 30, .len = 25 };
+	uint64_t version, ino = file_of(f, "cut", p, 2, &version);
+	struct m_compact_r r;
+
+	/* the end is cut, and comes back as zeros */
+	assert_int_equal(fix_truncate(f, ino, 30), 0);
+	assert_int_equal(fix_truncate(f, ino, 64), 0);
+	assert_int_equal(compact(f, ino, version, late, &r), 0);
+	assert_int_equal(r.done, 0);
+
+	/* two compactors saw the same, and something was written */
+	ino = file_of(f, "compacted", p, 2, &version);
+	other = fix_push(f, 0, 20, 10);
+	assert_int_equal(fix_commit(f, ino, &other, 1, NULL), 0);
+	other = fix_push(f, 0, 0, 55);
+	assert_int_equal(compact(f, ino, version, other, &r), 0);
+	assert_int_equal(r.done, 1);
+	assert_int_equal(compact(f, ino, version, late, &r), 0);
+	assert_int_equal(r.done, 0);
+
+	/* zeros over [30, 55) sank to the bottom, and were forgotten: the
+	 * compactor knows only what they deleted */
+	ino = file_of(f, "zeros", p, 2, &version);
+	assert_int_equal(fix_commit(f, ino, &hole, 1, NULL), 0);
+	other = fix_push(f, 0, 0, 40);
+	assert_int_equal(fix_commit(f, ino, &other, 1, NULL), 0);
+	assert_int_equal(fix_map(f, ino).slots[0].n_slices, 1);
+	assert_int_equal(compact(f, ino, version, late, &r), 0);
+	assert_int_equal(r.done, 0);
+	/* ... one that saw them takes no harm */
+	ino = file_of(f, "seen zeros", p, 2, &version);
+	assert_int_equal(fix_commit(f, ino, &hole, 1, NULL), 0);
+	version = fix_map(f, ino).slots[0].version;
+	other = fix_push(f, 0, 0, 40);
+	assert_int_equal(fix_commit(f, ino, &other, 1, NULL), 0);
+	assert_int_equal(compact(f, ino, version, late, &r), 0);
+	assert_int_equal(r.done, 1);
+
+	/* emptied and filled by one commit */
+	ino = file_of(f, "emptied", p, 2, &version);
+	assert_int_equal(fix_commit(f, ino, (struct m_push[]){
+		{ .len = 64 }, fix_push(f, 0, 60, 4) }, 2, NULL), 0);
+	assert_int_equal(compact(f, ino, version, late, &r), 0);
+	assert_int_equal(r.done, 0);
+}
+
+/* What nobody would see is not kept. */
+static void compact_may_come_too_late(void **state)
+{
+	struct fix *f = *state;
+	struct m_push p = fix_push(f, 0, 0, 40), merged = fix_push(f, 0, 0, 40);
+	struct m_push top[] = { fix_push(f, 0, 25, 20), fix_push(f, 0, 0, 15),
+				fix_push(f, 0, 10, 20) };
+	uint64_t version, ino = file_of(f, "f", &p, 1, &version);
+	struct m_compact_r r;
+	struct m_getmap_r g;
+	struct m_chunk c;
+
+	/* only together do they cover it */
+	assert_int_equal(fix_commit(f, ino, top, 3, NULL), 0);
+	assert_int_equal(fix_map(f, ino).slots[0].n_slices, 4);
+	assert_int_equal(compact(f, ino, version, merged, &r), 0);
+	assert_int_equal(r.done, 1);
+	g = fix_map(f, ino);
+	assert_int_equal(g.slots[0].n_slices, 3);
+	assert_int_equal(g.slots[0].slices[0].chunk, top[0].chunk);
+	assert_int_equal(ns_chunk(f->ns, merged.chunk, &c), -ENOENT);
+	assert_int_equal(fix_garbage(f), 1);
+
+	/* a byte is missing between the last two, and at the end */
+	top[2].len = 14;
+	ino = file_of(f, "gap", &p, 1, &version);
+	assert_int_equal(fix_commit(f, ino, top, 3, NULL), 0);
+	assert_int_equal(compact(f, ino, version, merged, &r), 0);
+	assert_int_equal(fix_map(f, ino).slots[0].n_slices, 4);
+	assert_int_equal(ns_chunk(f->ns, merged.chunk, &c), 0);
+	top[2].len = 20;
+	top[0].len = 14;
+	ino = file_of(f, "end", &p, 1, &version);
+	assert_int_equal(fix_commit(f, ino, top, 3, NULL), 0);
+	assert_int_equal(compact(f, ino, version, merged, &r), 0);
+	assert_int_equal(fix_map(f, ino).slots[0].n_slices, 4);
+}
+
+/* Somebody pushes and pushes; every compaction is computed from a slot that
+ * has changed since. */
+static void compact_keeps_up_with_a_writer(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = fix_file(f, 1, "f"), version = 0;
+	struct m_compact_r r;
+	struct m_push p;
+	uint32_t i;
+
+	for (i = 0; i < 2 * NS_STACK_MAX; i++) {
+		/* none of the last 32 covers another */
+		p = fix_push(f, 0, i % 32, 32);
+		assert_int_equal(fix_commit(f, ino, &p, 1, NULL), 0);
+		if (i % 16 == 5)
+			version = fix_map(f, ino).slots[0].version;
+		if (i % 16 != 15)
+			continue;
+		p = fix_push(f, 0, 0, 64);
+		assert_int_equal(compact(f, ino, version, p, &r), 0);
+		assert_int_equal(r.done, 1);
+		assert_int_equal(fix_map(f, ino).slots[0].n_slices, 11);
+	}
+}
+
+/* @n pushes of [0, 250) in parts, none of which covers an older one. */
+static void fill(struct fix *f, uint64_t ino, uint32_t n)
+{
+	struct m_push p[NS_STACK_MAX], whole = fix_push(f, 0, 0, 250);
+	uint32_t len = 250, pos = 0, i;
+
+	assert_true(n <= NS_STACK_MAX);
+	for (i = 0; i < n; i++) {
+		p[i] = whole;
+		p[i].pos = pos++;
+		p[i].len = len;
+		if (pos + len > 250) {
+			pos = 0;
+			len--;
+		}
+	}
+	assert_int_equal(fix_commit(f, ino, p, n, NULL), 0);
+}
+
+static void compact_of_a_full_stack(void **state)
+{
+	struct fix *f = *state;
+	struct m_push p = fix_push(f, 0, 0, 40), merged = fix_push(f, 0, 0, 256);
+	uint64_t version, ino = file_of(f, "f", &p, 1, &version);
+	struct m_compact_r r;
+	struct ns_inode in;
+	struct m_chunk c;
+
+	assert_int_equal(ns_inode_get(f->ns, ino, &in), 0);
+	in.a.slot_size = 256;
+	in.a.size = 256;
+	assert_int_equal(ns_inode_put(f->ns, &in), 0);
+	fill(f, ino, NS_STACK_MAX);
+	assert_int_equal(fix_map(f, ino).slots[0].n_slices, NS_STACK_MAX);
+	p = fix_push(f, 0, 250, 1);
+	assert_int_equal(fix_commit(f, ino, &p, 1, NULL), -EBUSY);
+	/* of what this one saw nothing is there: no place, and no need */
+	assert_int_equal(compact(f, ino, version, merged, &r), 0);
+	assert_int_equal(r.done, 1);
+	assert_int_equal(ns_chunk(f->ns, merged.chunk, &c), -ENOENT);
+	assert_int_equal(fix_map(f, ino).slots[0].n_slices, NS_STACK_MAX);
+	/* this one makes room */
+	version = fix_map(f, ino).slots[0].version;
+	assert_int_equal(compact(f, ino, version, merged, &r), 0);
+	assert_int_equal(fix_map(f, ino).slots[0].n_slices, 1);
+	assert_int_equal(fix_commit(f, ino, &p, 1, NULL), 0);
+}
+
 static void compact_checks_its_slice(void **state)
 {
 	struct fix *f = *state;
@@ -239,6 +454,11 @@ int main(void)
 		FIX_TEST(reaping_goes_in_parts),
 		FIX_TEST(compact_swaps_the_stack),
 		FIX_TEST(compact_is_not_fooled_by_a_new_slot),
+		FIX_TEST(compact_goes_beneath_later_pushes),
+		FIX_TEST(compact_is_refused_after_other_changes),
+		FIX_TEST(compact_may_come_too_late),
+		FIX_TEST(compact_keeps_up_with_a_writer),
+		FIX_TEST(compact_of_a_full_stack),
 		FIX_TEST(compact_checks_its_slice),
 		FIX_TEST(chunks_are_assigned),
 		FIX_TEST(garbage_waits_and_goes),

@@ -162,7 +162,8 @@ static void stacks_have_a_maximum(void **state)
 {
 	struct fix *f = *state;
 	uint64_t ino = fix_file(f, 1, "f"), seen;
-	static struct m_push p[MSG_PUSHES_MAX];
+	struct m_push p[NS_STACK_MAX / 4];
+	const int n = NS_STACK_MAX / 4;
 	struct m_push chunk = fix_push(f, 0, 0, 256);
 	uint32_t len = 256, pos = 0, total = 0;
 	struct m_getmap_r g;
@@ -173,7 +174,7 @@ static void stacks_have_a_maximum(void **state)
 	in.a.slot_size = 256;
 	assert_int_equal(ns_inode_put(f->ns, &in), 0);
 	do {
-		for (i = 0; i < MSG_PUSHES_MAX; i++) {
+		for (i = 0; i < n; i++) {
 			p[i] = chunk;
 			p[i].len = len;
 			p[i].pos = pos++;
@@ -182,8 +183,8 @@ static void stacks_have_a_maximum(void **state)
 				len--;
 			}
 		}
-		err = fix_commit(f, ino, p, i, NULL);
-		total += err ? 0 : i;
+		err = fix_commit(f, ino, p, n, NULL);
+		total += err ? 0 : n;
 	} while (!err);
 	assert_int_equal(err, -EBUSY);
 	assert_int_equal(total, NS_STACK_MAX);
@@ -192,13 +193,15 @@ static void stacks_have_a_maximum(void **state)
 	assert_int_equal(g.n_chunks, 1);
 	assert_int_equal(fix_attr(f, ino).stored, 256);
 
-	/* five such slots are more than an answer holds */
+	/* so many such slots are what an answer holds, and no more */
+	assert_int_equal(MSG_CHUNKS_MAX / NS_STACK_MAX, 32);
 	assert_int_equal(db_run(db_prep(f->db,
-		"WITH k(n) AS (VALUES(1),(2),(3),(4)) INSERT INTO slots "
-		"SELECT ino, n, version, slices FROM slots, k")), 0);
-	assert_int_equal(ns_getmap(f->ns, &f->a, ino, 0, 5, &g), -E2BIG);
-	assert_int_equal(ns_getmap(f->ns, &f->a, ino, 0, 4, &g), 0);
-	assert_int_equal(g.n_slots, 4);
+		"WITH RECURSIVE k(n) AS (VALUES(1) UNION ALL "
+		"SELECT n+1 FROM k WHERE n<32) INSERT INTO slots "
+		"SELECT ino, n, version, base, slices FROM slots, k")), 0);
+	assert_int_equal(ns_getmap(f->ns, &f->a, ino, 0, 33, &g), -E2BIG);
+	assert_int_equal(ns_getmap(f->ns, &f->a, ino, 0, 32, &g), 0);
+	assert_int_equal(g.n_slots, 32);
 	assert_int_equal(db_run(db_prep(f->db,
 		"DELETE FROM slots WHERE slot>0")), 0);
 	seen = g.slots[0].version;

@@ -5,10 +5,12 @@
  * order in which it was decided.  At the batch's end, once it is committed:
  * what waits for nobody goes; an answer that waits for revocations moves to
  * core.withheld, and from there to core.ready when the last one is in.  What
- * is ready leaves with the end of the batch that made it so, with attributes
- * as they are then: its own are old, and the lease that they give is new.
+ * is ready leaves with the end of the batch that made it so.
+ *
  * The revocations go last: a client that gets one has by then every answer
- * that was decided before it, and forgets what those said.
+ * that was decided before it, and forgets what those said.  All but those
+ * that are withheld: so a revocation of what such an answer says is kept
+ * back until that has left (leases.h).
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -59,6 +61,7 @@ struct out *core_put(struct core *c, uint64_t conn, uint32_t number,
 	o->status = status;
 	o->body = *body;
 	*body = WR_INIT;
+	o->order = ++c->order;
 	waiter_init(&o->wait);
 	TAILQ_INSERT_TAIL(&c->out, o, link);
 	return o;
@@ -361,7 +364,7 @@ static void emit(struct core *c, struct out *o)
 		wr_fini(&copy);
 	}
 	out_send(c, o, o->conn, o->number, &o->body);
-	core_out_free(o);
+	core_out_free(c, o);
 }
 
 /* All that goes out after a batch that was committed. */
@@ -394,7 +397,7 @@ static void let_fail(struct core *c)
 		TAILQ_REMOVE(&c->out, o, link);
 		if (o->request) {
 			out_lost(c, o);
-			core_out_free(o);
+			core_out_free(c, o);
 			continue;
 		}
 		waiter_fini(&o->wait);
@@ -504,9 +507,10 @@ static void settle(struct core *c)
 	struct out *o;
 
 	TAILQ_FOREACH(o, &c->ready, link)
-		core_refresh(c, o);
+		if (o->again)
+			core_refresh(c, o);
 	TAILQ_FOREACH(o, &c->out, link)
-		if (o->late && !o->wait.n)
+		if (o->again && !o->wait.n)
 			core_refresh(c, o);
 	if (!c->err)
 		core_poison(c, sessions_flush(c->sessions));

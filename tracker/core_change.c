@@ -1,8 +1,9 @@
 /*
  * Changes.  Each is applied once, and its answer recorded with it; asked for
- * again it gets the recorded answer.  But attributes in an answer give a
- * lease, and must be those of now: an answer that is given late, or again,
- * has them read again just before it leaves (core_refresh).
+ * again it gets the recorded answer.  Only that others may have changed
+ * things since, of which this session, having had no lease, heard nothing:
+ * the attributes are read again just before it leaves, and whatever else the
+ * client may conclude from it is revoked behind it (core_refresh).
  */
 #include <errno.h>
 #include <stddef.h>
@@ -10,8 +11,6 @@
 
 #include "core_internal.h"
 #include "counters.h"
-
-#define ATTRS_MAX 3	/* attributes in one answer */
 
 union change_r {
 	struct m_mknod_r mknod;
@@ -33,7 +32,7 @@ struct change {
 	int (*decode)(union change_r *m, struct arena *a, const void *body,
 		      size_t len);
 	unsigned n_attrs;
-	size_t attrs[ATTRS_MAX];	/* where they are in the answer */
+	size_t attrs[CORE_ATTRS_MAX];	/* where they are in the answer */
 };
 
 /* ---------------------------------------------------------------- applying */
@@ -261,6 +260,32 @@ static struct out *find_in(struct outs *q, uint64_t session, uint64_t seq)
 	return NULL;
 }
 
+static void set_late(struct core *c, struct out *o)
+{
+	if (o->late || !o->wait.n)
+		return;
+	o->late = 1;
+	TAILQ_INSERT_TAIL(&c->late, o, late_link);
+}
+
+int core_waiting(const struct holder *h, uint64_t ino, uint64_t before,
+		 void *core)
+{
+	const struct core *c = core;
+	const struct session *s = (const struct session *)
+		((const char *)h - offsetof(struct session, holder));
+	const struct out *o;
+
+	TAILQ_FOREACH(o, &c->late, late_link) {
+		if (o->session != s->id || o->order >= before)
+			continue;
+		for (unsigned i = 0; i < o->n_inos; i++)
+			if (o->inos[i] == ino)
+				return 1;
+	}
+	return 0;
+}
+
 /* It is on its way already: to two now. */
 static int join(struct core *c, struct req *r, uint64_t seq)
 {
@@ -281,7 +306,7 @@ static int join(struct core *c, struct req *r, uint64_t seq)
 	}
 	*d = (struct dup){ o->dups, r->conn->conn, r->number };
 	o->dups = d;
-	o->late = 1;
+	o->again |= o->conn != r->conn->conn;
 	return 1;
 }
 
@@ -315,9 +340,10 @@ static void again(struct core *c, struct req *r, uint64_t seq,
 	o = put(c, r, seq, rep);
 	if (!o)
 		return;
-	o->late = 1;
+	o->again = 1;
 	if (leases_wait_assumed(c->leases, &r->session->holder, &o->wait))
 		core_poison(c, -ENOMEM);
+	set_late(c, o);
 }
 
 /* Others' leases on what was touched end before it is answered. */
@@ -328,21 +354,25 @@ static void withhold(struct core *c, struct req *r, struct out *o,
 	int err = 0;
 
 	for (unsigned i = 0; !err && i < t->n; i++)
-		err = leases_touch(c->leases, h, t->ino[i], &o->wait);
+		err = leases_touch(c->leases, h, t->ino[i], o->order,
+				   &o->wait);
 	if (!err && t->n)
 		err = leases_wait_assumed(c->leases, h, &o->wait);
 	if (err)
 		core_poison(c, err);
-	o->late = o->wait.n > 0;
+	set_late(c, o);
 }
 
-static int lease_attrs(struct core *c, struct session *s,
+static int lease_attrs(struct core *c, struct session *s, struct out *o,
 		       const struct change *ch, union change_r *m)
 {
 	int err = 0;
 
-	for (unsigned i = 0; !err && i < ch->n_attrs; i++)
-		err = core_lease(c, s, attr_at(ch, m, i)->ino);
+	o->n_inos = ch->n_attrs;
+	for (unsigned i = 0; !err && i < ch->n_attrs; i++) {
+		o->inos[i] = attr_at(ch, m, i)->ino;
+		err = core_lease(c, s, o->inos[i]);
+	}
 	return err;
 }
 
@@ -368,9 +398,7 @@ static void first_time(struct core *c, struct req *r, uint64_t seq,
 	o = put(c, r, seq, &rep);
 	if (o && !err) {
 		withhold(c, r, o, &t);
-		/* what waits gets its leases when it leaves */
-		if (!o->late)
-			core_poison(c, lease_attrs(c, r->session, ch, &m));
+		core_poison(c, lease_attrs(c, r->session, o, ch, &m));
 	}
 	wr_fini(&w);
 }
@@ -440,7 +468,9 @@ static int refresh(struct core *c, struct out *o, const struct change *ch,
 			err = 0;	/* it is gone: nothing can change */
 	}
 	if (!err)
-		err = lease_attrs(c, s, ch, &m);
+		err = lease_attrs(c, s, o, ch, &m);
+	for (unsigned i = 0; !err && i < o->n_inos; i++)
+		err = leases_end(c->leases, &s->holder, o->inos[i], o->order);
 	if (!err)
 		err = ch->encode(&w, &m);
 	if (err) {
@@ -462,9 +492,12 @@ void core_refresh(struct core *c, struct out *o)
 	arena_fini(&a);
 }
 
-void core_out_free(struct out *o)
+void core_out_free(struct core *c, struct out *o)
 {
 	struct dup *d;
+
+	if (o->late)
+		TAILQ_REMOVE(&c->late, o, late_link);
 
 	while ((d = o->dups)) {
 		o->dups = d->next;

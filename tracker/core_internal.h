@@ -25,6 +25,7 @@
 #include "swarm.h"
 #include "table.h"
 
+#define CORE_ATTRS_MAX 3	/* attributes in an answer to a change */
 #define CORE_GRANT_STEP 65536	/* ids reserved at once */
 #define CORE_SESSION_MS 3600000	/* a lapsed session is kept so long */
 #define CORE_REAP_BATCH 64	/* orphans deleted in a tick */
@@ -58,10 +59,15 @@ struct out {
 	uint8_t request;	/* ours; else an answer */
 	struct wr body;
 	/* the answer to a change: */
-	struct waiter wait;
-	uint8_t late;		/* it waited: its attributes are read again */
-	uint8_t held;		/* in core.withheld or .ready */
 	uint64_t session, seq;
+	uint64_t order;
+	struct waiter wait;
+	TAILQ_ENTRY(out) late_link;
+	uint8_t late;		/* it waits or waited: in core.late */
+	uint8_t held;		/* in core.withheld or .ready */
+	uint8_t again;		/* to a session that may have lost the past */
+	unsigned n_inos;
+	uint64_t inos[CORE_ATTRS_MAX];	/* it gives leases on */
 	struct dup *dups;
 };
 TAILQ_HEAD(outs, out);
@@ -107,6 +113,8 @@ struct core {
 	struct outs out;		/* of this batch, in order */
 	struct outs withheld;		/* committed, they wait */
 	struct outs ready;		/* committed, they go with this batch */
+	struct outs late;		/* any of these that waits or waited */
+	uint64_t order;			/* of what was put last */
 	struct bereft *bereft;
 	size_t n_bereft, cap_bereft;
 };
@@ -172,9 +180,13 @@ int core_lease(struct core *c, struct session *s, uint64_t ino);
 
 /* core_change.c */
 void core_change(struct core *c, struct req *r);
-/* Before the commit: what is ready now tells the attributes as they are. */
+/* Before the commit: an answer given again tells the attributes as they are
+ * now. */
 void core_refresh(struct core *c, struct out *o);
-void core_out_free(struct out *o);
+/* leases' waiting. */
+int core_waiting(const struct holder *h, uint64_t ino, uint64_t before,
+		 void *core);
+void core_out_free(struct core *c, struct out *o);
 
 /* core_chunk.c */
 int core_serve_grant(struct core *c, struct req *r, struct wr *w);

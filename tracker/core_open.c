@@ -75,7 +75,8 @@ static int assume_leases(struct core *c)
 
 static int open_parts(struct core *c)
 {
-	const struct leases_ops ops = { answer_ready, core_orphan_idle, c };
+	const struct leases_ops ops = { answer_ready, core_waiting,
+					core_orphan_idle, c };
 	const struct ns_config nc = { c->cfg.slot_size };
 	struct repair_env env = { .copies = c->cfg.copies,
 				  .gone_ms = c->cfg.gone_ms, .rng = &c->rng,
@@ -117,6 +118,7 @@ int core_new(struct core **out, struct db *db, const struct core_config *cfg,
 	TAILQ_INIT(&c->out);
 	TAILQ_INIT(&c->withheld);
 	TAILQ_INIT(&c->ready);
+	TAILQ_INIT(&c->late);
 	err = open_parts(c);
 	if (!err)
 		err = begin_life(c);
@@ -138,13 +140,13 @@ out_why:
 	return err;
 }
 
-static void free_outs(struct outs *q)
+static void free_outs(struct core *c, struct outs *q)
 {
 	struct out *o;
 
 	while ((o = TAILQ_FIRST(q))) {
 		TAILQ_REMOVE(q, o, link);
-		core_out_free(o);
+		core_out_free(c, o);
 	}
 }
 
@@ -155,9 +157,9 @@ void core_free(struct core *c)
 
 	if (!c)
 		return;
-	free_outs(&c->out);
-	free_outs(&c->withheld);
-	free_outs(&c->ready);
+	free_outs(c, &c->out);
+	free_outs(c, &c->withheld);
+	free_outs(c, &c->ready);
 	HASH_ITER (hh, c->conns, n, next) {
 		HASH_DELETE(hh, c->conns, n);
 		free(n);

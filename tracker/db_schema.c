@@ -61,6 +61,7 @@ static const char step_1[] =
 	"  ino INTEGER NOT NULL,"
 	"  slot INTEGER NOT NULL,"
 	"  version INTEGER NOT NULL,"
+	"  base INTEGER NOT NULL,"	/* of its last change but by pushes */
 	"  slices BLOB NOT NULL,"	/* NS_SLICE_BYTES each, newest last */
 	"  PRIMARY KEY(ino, slot)"
 	") STRICT, WITHOUT ROWID;"

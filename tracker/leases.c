@@ -190,37 +190,58 @@ static int revoke_add(struct revoke *r, uint64_t ino)
 	return 0;
 }
 
-/* End a read lease: it is named by the revocation that is being gathered. */
-static int lease_revoke(struct leases *l, struct lease *e)
+static struct revoke *revoke_queue(struct leases *l, struct holder *h)
 {
-	struct holder *h = e->holder;
-	int err;
+	struct revoke *r = revoke_new(h);
 
-	if (h->gather && e->revoke == h->gather) {
-		/* granted again since; it will be told after that grant */
-		lease_read(e, 0);
-		return 0;
+	if (r)
+		TAILQ_INSERT_TAIL(&l->unsent, r, link);
+	return r;
+}
+
+/* The revocation that is to name a lease of @h on @ino. */
+static struct revoke *revoke_for(struct leases *l, struct holder *h,
+				 uint64_t ino, uint64_t order)
+{
+	struct revoke *r;
+
+	if (l->ops.waiting(h, ino, order, l->ops.arg)) {
+		r = revoke_queue(l, h);
+		if (r)
+			r->after = order;
+		return r;
 	}
-	if (h->gather && h->gather->n == MSG_INOS_MAX)
-		h->gather = NULL;
-	if (!h->gather) {
-		h->gather = revoke_new(h);
-		if (!h->gather)
-			return -ENOMEM;
-		TAILQ_INSERT_TAIL(&l->unsent, h->gather, link);
-	}
-	err = revoke_add(h->gather, e->inode->ino);
+	if (!h->gather || h->gather->n == MSG_INOS_MAX)
+		h->gather = revoke_queue(l, h);
+	return h->gather;
+}
+
+/* End a read lease. */
+static int lease_revoke(struct leases *l, struct lease *e, uint64_t order)
+{
+	struct revoke *r = revoke_for(l, e->holder, e->inode->ino, order);
+	int err = 0;
+
+	if (!r)
+		return -ENOMEM;
+	/* else it was granted again since, and is told after that grant */
+	if (e->revoke != r)
+		err = revoke_add(r, e->inode->ino);
 	if (err)
 		return err;
-	e->revoke = h->gather;
+	e->revoke = r;
 	lease_read(e, 0);
 	return 0;
 }
 
 struct revoke *leases_unsent(struct leases *l)
 {
-	struct revoke *r = TAILQ_FIRST(&l->unsent);
+	struct revoke *r;
 
+	TAILQ_FOREACH(r, &l->unsent, link)
+		if (!r->after || !l->ops.waiting(r->holder, r->inos[0],
+						 r->after, l->ops.arg))
+			break;
 	if (!r)
 		return NULL;
 	TAILQ_REMOVE(&l->unsent, r, link);
@@ -300,9 +321,11 @@ static void evict(struct leases *l, struct holder *h)
 
 	for (e = TAILQ_FIRST(&h->leases); e && want; e = next) {
 		next = e == last ? NULL : TAILQ_NEXT(e, of_holder);
-		if (!e->read)
+		/* an answer on its way will give it again */
+		if (!e->read || l->ops.waiting(h, e->inode->ino, UINT64_MAX,
+					       l->ops.arg))
 			continue;
-		if (lease_revoke(l, e))
+		if (lease_revoke(l, e, 0))
 			return;	/* without memory: at the next grant */
 		TAILQ_REMOVE(&h->leases, e, of_holder);
 		TAILQ_INSERT_TAIL(&h->leases, e, of_holder);
@@ -381,8 +404,16 @@ static int wait_for(struct revoke *r, struct waiter *w)
 	return 0;
 }
 
+int leases_end(struct leases *l, struct holder *h, uint64_t ino,
+	       uint64_t order)
+{
+	struct lease *e = lease_find(l, h, ino);
+
+	return e && e->read ? lease_revoke(l, e, order) : 0;
+}
+
 int leases_touch(struct leases *l, const struct holder *by, uint64_t ino,
-		 struct waiter *w)
+		 uint64_t order, struct waiter *w)
 {
 	struct inode *i = inode_find(l, ino);
 	struct lease *e;
@@ -394,7 +425,7 @@ int leases_touch(struct leases *l, const struct holder *by, uint64_t ino,
 		if (e->holder == by)
 			continue;
 		if (e->read)
-			err = lease_revoke(l, e);
+			err = lease_revoke(l, e, order);
 		if (!err && e->revoke)
 			err = wait_for(e->revoke, w);
 		if (err)

@@ -10,6 +10,12 @@
  * leases_unsent() hands it out, leases_acked() ends it and says which of its
  * inodes are open there.  A lease granted between the two is a new one: it
  * outlives the acknowledgement.
+ *
+ * An answer that gave a lease, but is itself still waiting (ops->waiting),
+ * must reach its holder before the revocation of that lease does.  Such a
+ * revocation is one of its own, handed out only when the answer has left; so
+ * each depends on older changes only, and no circle can arise.
+ *
  * Failure: a holder that stays silent is dropped by the caller when its time
  * is over; leases_drop() ends all that it had and all that waits for it.
  * After a restart nobody knows who had leases: leases_assume() makes a holder
@@ -42,6 +48,7 @@ struct revoke {
 	uint32_t number;		/* the caller's, set when sent */
 	uint64_t *inos;
 	uint32_t n, cap;
+	uint64_t after;			/* answers older than this; 0: none */
 	LIST_HEAD(, wait) waits;
 };
 TAILQ_HEAD(revokes, revoke);
@@ -58,6 +65,10 @@ struct holder {
 
 struct leases_ops {
 	void (*ready)(struct waiter *w, void *arg);	/* w->n is 0 */
+	/* Does an answer to @h wait that gives a lease on @ino and is older
+	 * than @before? */
+	int (*waiting)(const struct holder *h, uint64_t ino, uint64_t before,
+		       void *arg);
 	/* Nobody has a lease on @ino any more, nor has it open. */
 	void (*idle)(uint64_t ino, void *arg);
 	void *arg;
@@ -84,14 +95,18 @@ int leases_held(const struct leases *l, uint64_t ino);
 
 void waiter_init(struct waiter *w);
 void waiter_fini(struct waiter *w);
-/* @ino was changed by @by (NULL: nobody): @w waits for all others. */
+/* @ino was changed by @by, at the moment @order (grows): @w waits for all
+ * others. */
 int leases_touch(struct leases *l, const struct holder *by, uint64_t ino,
-		 struct waiter *w);
+		 uint64_t order, struct waiter *w);
+/* Revoke @h's own lease: what it was told of @ino may be old. */
+int leases_end(struct leases *l, struct holder *h, uint64_t ino,
+	       uint64_t order);
 /* @w waits for all assumed holders but @by. */
 int leases_wait_assumed(struct leases *l, const struct holder *by,
 			struct waiter *w);
 
-/* The next revocation to be sent, now in its holder's list; or NULL. */
+/* The next revocation that may be sent, now in its holder's list; or NULL. */
 struct revoke *leases_unsent(struct leases *l);
 /* Its answer: @open are those of its inodes that are open there. */
 void leases_acked(struct leases *l, struct revoke *r, const uint64_t *open,

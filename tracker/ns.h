@@ -21,8 +21,11 @@
 #define NS_LINK_MAX 65000	/* hard links of an inode */
 #define NS_XATTR_TOTAL 65536	/* bytes of names and values of an inode */
 #define NS_TOUCHED_MAX 8
-#define NS_STACK_MAX 16384	/* slices of a slot */
+#define NS_STACK_MAX MSG_SLICES_MAX /* slices of a slot */
 #define NS_DEEP 8		/* slices of a slot that is worth compacting */
+
+_Static_assert(NS_STACK_MAX <= MSG_SLICES_MAX, "a slot fits its record");
+_Static_assert(NS_STACK_MAX <= MSG_CHUNKS_MAX, "a slot fits a getmap_r");
 
 struct ns_now {
 	int64_t s;
@@ -100,6 +103,11 @@ int ns_removexattr(struct ns *ns, const struct m_removexattr *m,
 int ns_commit(struct ns *ns, struct arena *a, const struct m_commit *m,
 	      struct ns_now now, struct m_commit_r *out,
 	      struct ns_touched *t);
+/* What was pushed to the slot up to version m->expect becomes one slice,
+ * beneath what was pushed later.  @out->done is 0, and nothing changed, if
+ * anything but pushes (a truncate, zeros that emptied it, a compaction)
+ * changed the slot since.  A slice that would be covered whole is left out,
+ * and its chunk is not recorded: ns_chunk() tells. */
 int ns_compact(struct ns *ns, const struct m_compact *m, struct ns_now now,
 	       struct m_compact_r *out, struct ns_touched *t);
 

@@ -17,7 +17,9 @@
  *   - no slice reaches past its slot or past the size of its file, so that a
  *     file that grows again reads zeros;
  *   - an inode is in orphans exactly when its nlink is 0;
- *   - inodes.stored is the sum of ns_stack_bytes() of its slots.
+ *   - inodes.stored is the sum of ns_stack_bytes() of its slots;
+ *   - upwards in a stack ns_slice.pushed never falls, and neither it nor
+ *     slots.base is above slots.version.
  */
 #ifndef PSPFS_NS_INTERNAL_H
 #define PSPFS_NS_INTERNAL_H
@@ -25,7 +27,7 @@
 #include "ns.h"
 
 #define NS_SIZE_MAX ((uint64_t)INT64_MAX)	/* of a file */
-#define NS_SLICE_BYTES 20	/* of a slice in slots.slices */
+#define NS_SLICE_BYTES 28	/* of a slice in slots.slices */
 #define NS_SEQ_STEP 1024	/* numbers that are reserved at once */
 #define NS_REAP_SLOTS 4096	/* of one call of ns_reap() */
 
@@ -106,10 +108,18 @@ int ns_chunk_unref(struct ns *ns, uint64_t id, struct ns_now now);
 
 /* ---- ns_slot.c ---- */
 
+struct ns_slice {
+	struct m_slice s;
+	uint64_t pushed;	/* the slot's version that had it first */
+};
+
 struct ns_stack {
 	uint64_t index;
 	uint64_t version;	/* 0: the slot has no row */
-	struct m_slice *v;	/* newest last */
+	/* The version from which on it was changed by pushes alone: what was
+	 * read since, and merged, may still lie beneath those. */
+	uint64_t base;
+	struct ns_slice *v;	/* newest last */
 	uint32_t n, cap;
 	uint64_t bytes;		/* ns_stack_bytes() when it was loaded */
 	uint8_t *packed;	/* room for cap * NS_SLICE_BYTES */
@@ -123,11 +133,13 @@ void ns_stack_fini(struct ns_stack *st);
 uint64_t ns_stack_bytes(const struct ns_stack *st, uint32_t slot_size);
 /* Put @s (whose chunk the caller has referenced) on top; what it covers
  * whole goes.  -EBUSY: full. */
-int ns_stack_push(struct ns *ns, struct ns_stack *st, const struct m_slice *s,
-		  struct ns_now now);
-/* Nothing at or past @len any more. */
-int ns_stack_cut(struct ns *ns, struct ns_stack *st, uint32_t len,
-		 struct ns_now now);
+int ns_stack_push(struct ns *ns, struct ns_stack *st,
+		  const struct ns_slice *s, struct ns_now now);
+/* @p, of which @len bytes count, in place of all slices pushed up to version
+ * @expect; it becomes the bottom, and in->map the base. */
+int ns_stack_merge(struct ns *ns, const struct ns_inode *in,
+		   struct ns_stack *st, uint64_t expect,
+		   const struct m_push *p, uint32_t len, struct ns_now now);
 /* Write it back as version in->map and account for it in @in. */
 int ns_stack_save(struct ns *ns, struct ns_inode *in, struct ns_stack *st);
 /* Delete at most @most slots from @first on: how many, or -errno. */
@@ -137,9 +149,9 @@ int ns_slots_drop(struct ns *ns, struct ns_inode *in, uint64_t first,
 int ns_slots_cut(struct ns *ns, struct ns_inode *in, uint64_t size,
 		 struct ns_now now);
 /* Slices out of a row of the table slots: how many are in @len bytes (-EIO:
- * damaged), and all of them into @v. */
+ * damaged), and the one at @i. */
 int ns_slices_count(size_t len, uint32_t *n);
-void ns_slices_unpack(const void *blob, uint32_t n, struct m_slice *v);
+struct ns_slice ns_slices_get(const void *blob, uint32_t i);
 
 /* ---- ns_xattr.c ---- */
 

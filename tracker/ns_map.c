@@ -9,6 +9,7 @@ static int slot_read(struct db_stmt *s, struct arena *a, uint64_t ino,
 		     struct m_slot *out)
 {
 	const void *blob;
+	uint32_t i;
 	size_t len;
 
 	*out = (struct m_slot){
@@ -21,7 +22,8 @@ static int slot_read(struct db_stmt *s, struct arena *a, uint64_t ino,
 					     sizeof(*out->slices));
 	if (!out->slices)
 		return -ENOMEM;
-	ns_slices_unpack(blob, out->n_slices, out->slices);
+	for (i = 0; i < out->n_slices; i++)
+		out->slices[i] = ns_slices_get(blob, i).s;
 	return 0;
 }
 
@@ -171,11 +173,14 @@ static int slot_open(struct commit *c, uint64_t index)
 static int push_piece(struct commit *c, const struct m_push *p, uint32_t done,
 		      uint64_t at, uint32_t len)
 {
-	struct m_slice s = {
-		.pos = (uint32_t)(at % c->in.a.slot_size),
-		.len = len,
-		.chunk = p->chunk,
-		.off = p->chunk ? p->off + done : 0,
+	struct ns_slice s = {
+		.s = {
+			.pos = (uint32_t)(at % c->in.a.slot_size),
+			.len = len,
+			.chunk = p->chunk,
+			.off = p->chunk ? p->off + done : 0,
+		},
+		.pushed = c->in.map,
 	};
 	int err;
 
@@ -284,30 +289,21 @@ int ns_commit(struct ns *ns, struct arena *a, const struct m_commit *m,
 
 /* --------------------------------------------------------------- compact */
 
-/* @p over the whole stack: what was there goes. */
-static int replace(struct ns *ns, struct ns_inode *in, struct ns_stack *st,
-		   const struct m_push *p, struct ns_now now)
+static int merge(struct ns *ns, struct ns_inode *in, struct ns_stack *st,
+		 const struct m_compact *m, struct ns_now now)
 {
-	uint64_t base = st->index * in->a.slot_size;
-	struct m_slice s = {
-		.pos = p->pos, .len = p->len, .chunk = p->chunk,
-		.off = p->chunk ? p->off : 0,
-	};
+	uint64_t left = in->a.size - st->index * in->a.slot_size;
+	uint32_t len = m->push.len;
 	int err;
 
 	/* a compactor that padded to the slot's end must not make the file
 	 * read anything but zeros when it grows */
-	if (in->a.size - base < (uint64_t)s.pos + s.len) {
-		if (in->a.size - base <= s.pos)
-			return -EINVAL;
-		s.len = (uint32_t)(in->a.size - base - s.pos);
-	}
-	err = ns_chunk_ref(ns, p);
-	if (!err)
-		err = ns_stack_cut(ns, st, 0, now);
-	if (!err)
-		err = ns_stack_push(ns, st, &s, now);
+	if (left <= m->push.pos)
+		return -EINVAL;
+	if (len > left - m->push.pos)
+		len = (uint32_t)(left - m->push.pos);
 	in->map++;
+	err = ns_stack_merge(ns, in, st, m->expect, &m->push, len, now);
 	if (!err)
 		err = ns_stack_save(ns, in, st);
 	return err ? err : ns_inode_put(ns, in);
@@ -328,8 +324,9 @@ static int compact(struct ns *ns, const struct m_compact *m,
 		err = ns_stack_load(ns, in, m->push.slot, st);
 	if (err)
 		return err;
-	*done = st->version && st->version == m->expect;
-	return *done ? replace(ns, in, st, &m->push, now) : 0;
+	*done = st->version && m->expect >= st->base &&
+		m->expect <= st->version;
+	return *done ? merge(ns, in, st, m, now) : 0;
 }
 
 int ns_compact(struct ns *ns, const struct m_compact *m, struct ns_now now,

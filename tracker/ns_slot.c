@@ -14,29 +14,31 @@ int ns_slices_count(size_t len, uint32_t *n)
 	return 0;
 }
 
-void ns_slices_unpack(const void *blob, uint32_t n, struct m_slice *v)
+struct ns_slice ns_slices_get(const void *blob, uint32_t i)
 {
-	const uint8_t *p = blob;
-	uint32_t i;
+	const uint8_t *p = (const uint8_t *)blob + (size_t)i * NS_SLICE_BYTES;
 
-	for (i = 0; i < n; i++, p += NS_SLICE_BYTES)
-		v[i] = (struct m_slice){
+	return (struct ns_slice){
+		.s = {
 			.pos = get_u32(p),
 			.len = get_u32(p + 4),
 			.chunk = get_u64(p + 8),
 			.off = get_u32(p + 16),
-		};
+		},
+		.pushed = get_u64(p + 20),
+	};
 }
 
-static void pack(uint8_t *p, const struct m_slice *v, uint32_t n)
+static void pack(uint8_t *p, const struct ns_slice *v, uint32_t n)
 {
 	uint32_t i;
 
 	for (i = 0; i < n; i++, p += NS_SLICE_BYTES) {
-		put_u32(p, v[i].pos);
-		put_u32(p + 4, v[i].len);
-		put_u64(p + 8, v[i].chunk);
-		put_u32(p + 16, v[i].off);
+		put_u32(p, v[i].s.pos);
+		put_u32(p + 4, v[i].s.len);
+		put_u64(p + 8, v[i].s.chunk);
+		put_u32(p + 16, v[i].s.off);
+		put_u64(p + 20, v[i].pushed);
 	}
 }
 
@@ -48,8 +50,8 @@ uint64_t ns_stack_bytes(const struct ns_stack *st, uint32_t slot_size)
 	uint32_t i;
 
 	for (i = 0; i < st->n; i++)
-		if (st->v[i].chunk)
-			sum += st->v[i].len;
+		if (st->v[i].s.chunk)
+			sum += st->v[i].s.len;
 	return sum < slot_size ? sum : slot_size;
 }
 
@@ -80,25 +82,29 @@ static int stack_room(struct ns_stack *st, uint32_t n)
 	return 0;
 }
 
-/* The stack in columns 0 (slot), 1 (version), 2 (slices) of the row. */
+/* What stack_read() wants of the table slots. */
+#define COLUMNS "slot,version,base,slices"
+
 static int stack_read(struct db_stmt *s, const struct ns_inode *in,
 		      struct ns_stack *st)
 {
 	const void *blob;
-	uint32_t n;
+	uint32_t i, n;
 	size_t len;
 	int err;
 
-	blob = db_blob(s, 2, &len);
+	blob = db_blob(s, 3, &len);
 	if (ns_slices_count(len, &n))
 		return ns_damaged("a slot of inode", in->a.ino);
 	err = stack_room(st, n);
 	if (err)
 		return err;
-	ns_slices_unpack(blob, n, st->v);
+	for (i = 0; i < n; i++)
+		st->v[i] = ns_slices_get(blob, i);
 	st->n = n;
 	st->index = db_u64(s, 0);
 	st->version = db_u64(s, 1);
+	st->base = db_u64(s, 2);
 	st->bytes = ns_stack_bytes(st, in->a.slot_size);
 	return 0;
 }
@@ -109,7 +115,7 @@ int ns_stack_load(struct ns *ns, const struct ns_inode *in, uint64_t index,
 	struct db_stmt *s;
 	int got;
 
-	s = db_prep(ns->db, "SELECT slot,version,slices FROM slots "
+	s = db_prep(ns->db, "SELECT " COLUMNS " FROM slots "
 			    "WHERE ino=?1 AND slot=?2");
 	db_bind_u64(s, 1, in->a.ino);
 	db_bind_u64(s, 2, index);
@@ -119,6 +125,7 @@ int ns_stack_load(struct ns *ns, const struct ns_inode *in, uint64_t index,
 	if (!got) {
 		st->index = index;
 		st->version = 0;
+		st->base = in->map;	/* a new slot is a change, too */
 		st->n = 0;
 		st->bytes = 0;
 		return 0;
@@ -128,30 +135,34 @@ int ns_stack_load(struct ns *ns, const struct ns_inode *in, uint64_t index,
 	return got;
 }
 
-/* Zeros at the bottom lie on a hole: they say nothing. */
+/* Zeros at the bottom lie on a hole: they say nothing.  But to somebody who
+ * read the slot before they were pushed they say that what lay there is no
+ * more. */
 static void drop_bottom_zeros(struct ns_stack *st)
 {
 	uint32_t i = 0;
 
-	while (i < st->n && !st->v[i].chunk)
-		i++;
+	for (; i < st->n && !st->v[i].s.chunk; i++)
+		if (st->base < st->v[i].pushed)
+			st->base = st->v[i].pushed;
 	if (i)
 		memmove(st->v, st->v + i, (st->n - i) * sizeof(*st->v));
 	st->n -= i;
 }
 
-int ns_stack_push(struct ns *ns, struct ns_stack *st, const struct m_slice *s,
-		  struct ns_now now)
+int ns_stack_push(struct ns *ns, struct ns_stack *st,
+		  const struct ns_slice *s, struct ns_now now)
 {
+	const struct m_slice *top = &s->s;
 	uint32_t i, kept = 0;
 	int err;
 
 	for (i = 0; i < st->n; i++) {
-		const struct m_slice *v = &st->v[i];
+		const struct m_slice *v = &st->v[i].s;
 
-		if (v->pos < s->pos || v->len > s->len ||
-		    v->pos - s->pos > s->len - v->len) {
-			st->v[kept++] = *v;
+		if (v->pos < top->pos || v->len > top->len ||
+		    v->pos - top->pos > top->len - v->len) {
+			st->v[kept++] = st->v[i];
 			continue;
 		}
 		err = ns_chunk_unref(ns, v->chunk, now);
@@ -169,27 +180,89 @@ int ns_stack_push(struct ns *ns, struct ns_stack *st, const struct m_slice *s,
 	return 0;
 }
 
-int ns_stack_cut(struct ns *ns, struct ns_stack *st, uint32_t len,
-		 struct ns_now now)
+/* Nothing at or past @len any more. */
+static int stack_cut(struct ns *ns, const struct ns_inode *in,
+		     struct ns_stack *st, uint32_t len, struct ns_now now)
 {
 	uint32_t i, kept = 0;
 	int err;
 
 	for (i = 0; i < st->n; i++) {
-		struct m_slice v = st->v[i];
+		struct ns_slice v = st->v[i];
 
-		if (v.pos >= len) {
-			err = ns_chunk_unref(ns, v.chunk, now);
+		if (v.s.pos >= len) {
+			err = ns_chunk_unref(ns, v.s.chunk, now);
 			if (err)
 				return err;
 			continue;
 		}
-		if (v.len > len - v.pos)
-			v.len = len - v.pos;
+		if (v.s.len > len - v.s.pos)
+			v.s.len = len - v.s.pos;
 		st->v[kept++] = v;
 	}
 	st->n = kept;
 	drop_bottom_zeros(st);
+	st->base = in->map;
+	return 0;
+}
+
+static int unref_all(struct ns *ns, const struct ns_slice *v, uint32_t n,
+		     struct ns_now now)
+{
+	uint32_t i;
+	int err = 0;
+
+	for (i = 0; !err && i < n; i++)
+		err = ns_chunk_unref(ns, v[i].s.chunk, now);
+	return err;
+}
+
+/* Do the slices together cover [pos, end)? */
+static int is_covered(const struct ns_slice *v, uint32_t n, uint32_t pos,
+		      uint32_t end)
+{
+	uint32_t i, was;
+
+	do {
+		was = pos;
+		for (i = 0; i < n; i++)
+			if (v[i].s.pos <= pos && v[i].s.len > pos - v[i].s.pos)
+				pos = v[i].s.pos + v[i].s.len;
+	} while (pos < end && pos > was);
+	return pos >= end;
+}
+
+int ns_stack_merge(struct ns *ns, const struct ns_inode *in,
+		   struct ns_stack *st, uint64_t expect,
+		   const struct m_push *p, uint32_t len, struct ns_now now)
+{
+	struct ns_slice bottom = {
+		.s = { .pos = p->pos, .len = len, .chunk = p->chunk,
+		       .off = p->chunk ? p->off : 0 },
+		.pushed = expect,
+	};
+	uint32_t old = 0;
+	int err = 0, needed;
+
+	while (old < st->n && st->v[old].pushed <= expect)
+		old++;
+	/* if nothing is left of what was merged, then all that it would still
+	 * show is the zeros between */
+	needed = old && !is_covered(st->v + old, st->n - old, p->pos,
+				    p->pos + len);
+	/* the reference first: what goes may be its own chunk */
+	if (needed)
+		err = ns_chunk_ref(ns, p);
+	if (!err)
+		err = unref_all(ns, st->v, old, now);
+	if (err)
+		return err;
+	if (needed)
+		st->v[--old] = bottom;
+	memmove(st->v, st->v + old, (st->n - old) * sizeof(*st->v));
+	st->n -= old;
+	drop_bottom_zeros(st);
+	st->base = in->map;
 	return 0;
 }
 
@@ -214,11 +287,12 @@ static int row_put(struct ns *ns, const struct ns_inode *in,
 		return st->version ?
 		       row_del(ns, in->a.ino, st->index, st->index) : 0;
 	pack(st->packed, st->v, st->n);
-	s = db_prep(ns->db, "REPLACE INTO slots VALUES(?1,?2,?3,?4)");
+	s = db_prep(ns->db, "REPLACE INTO slots VALUES(?1,?2,?3,?4,?5)");
 	db_bind_u64(s, 1, in->a.ino);
 	db_bind_u64(s, 2, st->index);
 	db_bind_u64(s, 3, in->map);
-	db_bind_blob(s, 4, st->packed, (size_t)st->n * NS_SLICE_BYTES);
+	db_bind_u64(s, 4, st->base);
+	db_bind_blob(s, 5, st->packed, (size_t)st->n * NS_SLICE_BYTES);
 	return db_run(s);
 }
 
@@ -245,17 +319,6 @@ int ns_stack_save(struct ns *ns, struct ns_inode *in, struct ns_stack *st)
 
 /* ----------------------------------------------------------- many slots */
 
-static int unref_all(struct ns *ns, const struct ns_stack *st,
-		     struct ns_now now)
-{
-	uint32_t i;
-	int err = 0;
-
-	for (i = 0; !err && i < st->n; i++)
-		err = ns_chunk_unref(ns, st->v[i].chunk, now);
-	return err;
-}
-
 int ns_slots_drop(struct ns *ns, struct ns_inode *in, uint64_t first,
 		  uint32_t most, struct ns_now now)
 {
@@ -263,7 +326,7 @@ int ns_slots_drop(struct ns *ns, struct ns_inode *in, uint64_t first,
 	struct db_stmt *s;
 	int err, got, n = 0;
 
-	s = db_prep(ns->db, "SELECT slot,version,slices FROM slots "
+	s = db_prep(ns->db, "SELECT " COLUMNS " FROM slots "
 			    "WHERE ino=?1 AND slot>=?2 ORDER BY slot "
 			    "LIMIT ?3");
 	db_bind_u64(s, 1, in->a.ino);
@@ -272,7 +335,7 @@ int ns_slots_drop(struct ns *ns, struct ns_inode *in, uint64_t first,
 	while ((got = db_step(s)) == 1) {
 		err = stack_read(s, in, &st);
 		if (!err)
-			err = unref_all(ns, &st, now);
+			err = unref_all(ns, st.v, st.n, now);
 		if (err) {
 			db_reset(s);
 			got = err;
@@ -304,7 +367,7 @@ int ns_slots_cut(struct ns *ns, struct ns_inode *in, uint64_t size,
 		return n < 0 ? n : 0;
 	err = ns_stack_load(ns, in, index, &st);
 	if (!err && st.version)
-		err = ns_stack_cut(ns, &st, len, now);
+		err = stack_cut(ns, in, &st, len, now);
 	if (!err && st.version)
 		err = ns_stack_save(ns, in, &st);
 	ns_stack_fini(&st);
