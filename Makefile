@@ -26,7 +26,7 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   grants upload_put upload_sync upload served chunkd_get chunkd_put \
 	   chunkd peer_push peer opts \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
-	   file_compact file_ahead file_read file_write file \
+	   file_compact file_ahead file_plan file_read file_write file \
 	   tree mountpoint kernel ops ops_dir ops_list ops_attr ops_file \
 	   ops_xattr mount_opts
 FS_MAIN := mount_main peerd_main
@@ -43,9 +43,12 @@ BENCH_TRACKER := bench_ns
 
 # Unit tests and simulations, by the folder that they test.
 UNIT_NET     := unit_text unit_log unit_codec unit_msg unit_md5 unit_threads unit_key \
-		unit_loop unit_rpc unit_rpc_wire unit_dgram
-UNIT_FS      := unit_store unit_cache unit_slices unit_tree unit_mount_opts
-UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_map unit_ns_chunk unit_ns_model
+		unit_loop unit_rpc unit_rpc_wire unit_dgram unit_daemon unit_buf
+UNIT_FS      := unit_store unit_cache unit_slices unit_young unit_source \
+		unit_opts unit_link unit_peer unit_tree unit_mount_opts \
+		unit_extents unit_file unit_file_map unit_file_random
+UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_map unit_ns_chunk unit_ns_model \
+		unit_placement unit_sessions unit_leases unit_swarm sim_tracker
 
 VERSION := 0.1
 PKGS    := libevent_core libevent_pthreads libssl libcrypto jansson

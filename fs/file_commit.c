@@ -264,6 +264,7 @@ static void answered(void *arg, int err, const struct rpc_answer *a)
 	file_todo_init(&t);
 	pthread_mutex_lock(&f->lock);
 	applied(f, c, err, &m, &t);
+	m.n_deep = err ? 0 : file_pieces_due(f, m.deep, m.n_deep);
 	pthread_mutex_unlock(&f->lock);
 	file_todo_run(f, &t);
 	if (m.n_deep)

@@ -160,6 +160,36 @@ void file_pieces_add(struct file *f, uint64_t slot)
 		f->pieces[f->n_pieces++] = (struct pieces){ slot, 1 };
 }
 
+/*
+ * Compacting costs a slot's bytes, with sync: a slot that is being written
+ * in small pieces (a log, a database) is let grow until they are about a
+ * fair part of that.  What is not due now is when the file is closed.
+ */
+static int is_due(struct file *f, uint64_t slot)
+{
+	for (unsigned i = 0; i < f->n_pieces; i++) {
+		struct pieces *p = &f->pieces[i];
+
+		if (p->slot != slot)
+			continue;
+		if (p->n < SLICES_DEEP + f->slot_size / FILE_PIECE)
+			return 0;
+		p->n = 1;	/* the slot as it will be is one */
+		return 1;
+	}
+	return 1;
+}
+
+uint32_t file_pieces_due(struct file *f, uint64_t *slots, uint32_t n)
+{
+	uint32_t due = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (is_due(f, slots[i]))
+			slots[due++] = slots[i];
+	return due;
+}
+
 /* Slots written in more than one piece since the file was opened; which of
  * them have more than one slice is seen when it is their turn. */
 void file_compact_close(struct file *f)

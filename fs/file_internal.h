@@ -37,6 +37,7 @@ enum {
 	FILE_COMMIT_MAX = 1024,	/* extents of a commit, but for a group */
 	FILE_RECENT_MAX = 65536,	/* chunks to be synced later */
 	FILE_PIECES_MAX = 64,	/* slots remembered as written in pieces */
+	FILE_PIECE = 16 << 10,	/* bytes of a slot that are worth a slice */
 	FILE_COMPACTIONS = 2,	/* at once */
 	FILE_COMPACT_QUEUE = 256,
 	FILE_TRIES = 5,		/* of a read whose map was outrun */
@@ -88,6 +89,42 @@ struct map_req {
 	struct map_wait_list waits;
 };
 TAILQ_HEAD(map_req_list, map_req);
+
+/* -------------------------------------------------------------- a read */
+
+struct item {			/* the next len bytes */
+	struct buf *b;		/* referenced; NULL: zeros, or not yet */
+	size_t at, len;
+	int32_t want;		/* index in wants, or -1 */
+};
+
+struct want {
+	struct read *r;
+	struct mchunk *c;	/* referenced */
+	struct buf *b;		/* referenced, once it is there */
+	uint64_t slot;
+	uint32_t pos;
+};
+
+struct read {
+	struct map_wait wait;	/* first member */
+	struct file *f;
+	uint64_t off;
+	size_t size;
+	file_read_done done;
+	void *arg;
+	unsigned tries;
+	uint64_t gen;		/* of the oldest page it was planned with */
+	struct page **got;	/* pages that came for this read */
+	size_t n_got;
+
+	struct item *items;
+	size_t n_items, cap_items;
+	struct want *wants;
+	size_t n_wants, cap_wants;
+	int pending;		/* atomic */
+	int err;		/* atomic */
+};
 
 /* ------------------------------------------------------ uncommitted data */
 
@@ -166,7 +203,7 @@ struct files {
 	pthread_cond_t idle;	/* a reference went, while closing */
 	/* guarded by lock */
 	struct file *table;
-	TAILQ_HEAD(, file) busy;	/* with uncommitted data, oldest first */
+	TAILQ_HEAD(, file) busy;	/* uncommitted data, oldest first */
 	struct blocked_list blocked;
 	uint64_t dirty;		/* bytes not yet committed */
 	uint64_t unsealed;	/* of those, not yet sealed */
@@ -307,6 +344,11 @@ struct mchunk *file_map_chunk(const struct page *p, uint64_t id);
 void file_page_put(struct page *p);
 void file_mchunk_put(struct mchunk *c);
 
+/* file_plan.c; locked: 0 planned; 1 it waits for the map (@send as above);
+ * or -errno. */
+int file_plan(struct read *r, int leased, struct map_req **send);
+void file_plan_forget(struct read *r);		/* locked or not */
+
 /* file_read.c; unlocked: the map answered */
 void file_read_resume(struct map_wait *w);
 
@@ -358,6 +400,8 @@ void files_recent_fini(struct files *fs);
 void file_compact(struct file *f, const uint64_t *slots, uint32_t n);
 void file_compact_close(struct file *f);
 void file_pieces_add(struct file *f, uint64_t slot);	/* locked */
+/* Those of the deep @slots that are worth it now; how many.  Locked. */
+uint32_t file_pieces_due(struct file *f, uint64_t *slots, uint32_t n);
 void files_compact_stop(struct files *fs);
 
 #endif

@@ -206,6 +206,9 @@ void kernel_init(void *userdata, struct fuse_conn_info *conn)
 static char said[SAID_MAX];	/* by libfuse, while it mounts */
 
 static void libfuse_says(enum fuse_log_level level, const char *fmt,
+			 va_list ap) __attribute__((format(printf, 2, 0)));
+
+static void libfuse_says(enum fuse_log_level level, const char *fmt,
 			 va_list ap)
 {
 	(void)level;

@@ -143,7 +143,8 @@ static void registered(struct link *l, const struct m_hello_r *r)
 		.swarm = r->swarm, .session = r->session, .num = r->num,
 		.copies = r->copies, .slot_size = r->slot_size,
 	};
-	l->leased_until_ms = l->hello_ms + r->lease_ms - LINK_LEASE_MARGIN_MS;
+	l->leased_until_ms = l->hello_ms + r->lease_ms -
+			     LINK_LEASE_MARGIN_MS;
 	pthread_mutex_unlock(&l->lock);
 	link_note_up(l);
 	if (fresh)

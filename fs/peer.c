@@ -1,7 +1,7 @@
 /*
  * peer -- start and stop.
  *
- * Start: store, key, threads, listener, tracker, in this order, so that what
+ * Start: key, store, threads, listener, tracker, in this order, so that what
  * fails fails before anybody outside has heard of us.
  * Stop: first the tracker is told, then nobody comes in any more, then what
  * is under way ends (its connections are closed under it), then the threads.
@@ -31,21 +31,21 @@ static void on_gone(void *arg, uint64_t chunk)
 
 /* ---------------------------------------------------------------- start */
 
-static int open_store(struct peer *p, const struct peer_config *cfg,
-		      struct why *why)
+static int open_key_and_store(struct peer *p, const struct peer_config *cfg,
+			      struct why *why)
 {
 	struct store_events ev = { .gone = on_gone, .arg = p };
 	int err;
 
-	err = store_open(&p->parts.store, cfg->store_dir, cfg->capacity, &ev,
-			 why->p, why->len);
-	if (err)
-		return err;
 	err = key_load(&p->self.key, cfg->key_file);
 	if (err) {
 		key_error(err, cfg->key_file, why->p, why->len);
 		return err;
 	}
+	err = store_open(&p->parts.store, cfg->store_dir, cfg->capacity, &ev,
+			 why->p, why->len);
+	if (err)
+		return err;
 	p->self.role = ROLE_PEER;
 	p->self.id = store_peer_id(p->parts.store);
 	return 0;
@@ -142,7 +142,7 @@ int peer_start(struct peer **out, const struct peer_config *cfg,
 	if (folder)
 		p->folder = *folder;
 	p->parts.timeout_ms = cfg->timeout_ms;
-	err = open_store(p, cfg, &y);
+	err = open_key_and_store(p, cfg, &y);
 	if (!err)
 		err = start_threads(p, cfg);
 	if (!err)

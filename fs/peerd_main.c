@@ -35,7 +35,8 @@ static const char help[] =
 "  --memory SIZE     for chunks in memory and under way (128M)\n"
 "  --timeout SECONDS how long to wait for the tracker (30)\n"
 "  --foreground      stay in the foreground\n"
-"  --log FILE        append the log to FILE; SIGHUP opens it anew\n"
+"  --log FILE        append the log to FILE; SIGHUP opens it anew (in the\n"
+"                    background DIR/psppeerd.log, else the terminal)\n"
 "  --pid FILE        write the process's number to FILE\n"
 "  --help, --version\n";
 
@@ -156,6 +157,28 @@ static int fail_errno(struct daemon *dm, const char *what, const char *path,
 	return daemon_fail(dm, EXIT_SYSTEM, text);
 }
 
+/* What needs a peer that has started.  0, or the code to exit with. */
+static int settle(struct peerd *d, const struct peer_config *cfg,
+		  struct daemon *dm)
+{
+	int err;
+
+	if (!d->log[0] && !d->foreground) {
+		if (snprintf(d->log, sizeof(d->log), "%s/psppeerd.log",
+			     cfg->store_dir) >= (int)sizeof(d->log))
+			return daemon_fail(dm, EXIT_SYSTEM,
+					   "the store's path is too long");
+		err = log_open(d->log);
+		if (err)
+			return fail_errno(dm, "open the log", d->log, err);
+	}
+	err = d->pid[0] ? daemon_pidfile(d->pid) : 0;
+	if (err)
+		return fail_errno(dm, "write the process's number to", d->pid,
+				  err);
+	return 0;
+}
+
 static int serve(struct peerd *d, const struct peer_config *cfg,
 		 struct daemon *dm)
 {
@@ -173,11 +196,10 @@ static int serve(struct peerd *d, const struct peer_config *cfg,
 	err = peer_start(&peer, cfg, NULL, why, sizeof(why));
 	if (err)
 		return daemon_fail(dm, EXIT_SYSTEM, why);
-	err = d->pid[0] ? daemon_pidfile(d->pid) : 0;
+	err = settle(d, cfg, dm);
 	if (err) {
 		peer_stop(peer);
-		return fail_errno(dm, "write the process's number to", d->pid,
-				  err);
+		return err;
 	}
 	log_info("lending %s at %s", cfg->store_dir,
 		 addr_text(&cfg->addr, at));

@@ -116,26 +116,20 @@ static void connected(struct rpc *c)
 		rpc_handshake_begin(c);
 }
 
-static void read_some(struct rpc *c)
-{
-	int err = rpc_in_read(c);
-
-	if (err)
-		rpc_down(c, err);
-	else if (tls_unsent(c->tls))
-		rpc_out_arm(c);		/* TLS itself had to answer */
-}
-
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct rpc *c = arg;
+	int err;
 
 	(void)fd;
 	(void)what;
-	if (c->state == RPC_HANDSHAKE)
+	if (c->state == RPC_HANDSHAKE) {
 		handshake_step(c);
-	else if (c->state == RPC_UP)
-		read_some(c);
+		return;
+	}
+	err = rpc_in_read(c);
+	if (err)
+		rpc_down(c, err);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)

@@ -32,7 +32,7 @@
 
 #define TLS_RECORD 16384		/* most bytes of one tls_write() */
 #define TLS_RECORD_WIRE (TLS_RECORD + 64)
-#define TLS_WIRE_MAX (4 * TLS_RECORD_WIRE)
+#define TLS_WIRE_MAX (8 * TLS_RECORD_WIRE)
 #define TLS_READ_AHEAD (64 << 10)	/* bytes of one read from the socket */
 
 struct tls;

@@ -38,6 +38,14 @@
 		}                                                           \
 	} while (0)
 
+#define CHECK_EQ(x, y)                                                      \
+	do {                                                                \
+		long long is_ = (x);                                        \
+		if (is_ != (y))                                             \
+			fprintf(stderr, "it is %lld\n", is_);               \
+		CHECK(is_ == (y));                                          \
+	} while (0)
+
 enum {
 	SLOT = 4096,
 	WORLD_FILES = 4,
@@ -89,17 +97,18 @@ static struct world {
 	TAILQ_HEAD(, task) tasks;
 	unsigned seed0, seed;
 	unsigned delay_us;
-	int ending, unleased;
+	int ending;
+	unsigned unleased;	/* one in so many times; 0: never */
 	int hold[T_SYNC + 1];
 	/* one in so many fails; 0: none */
 	unsigned fail_upload, fail_commit, fail_fetch;
-	int getmap_most;	/* beyond so many slots: -E2BIG; 0: none */
+	unsigned getmap_most;	/* beyond so many slots: -E2BIG; 0: none */
 	struct wfile files[WORLD_FILES];
 	struct wchunk *chunks;	/* id - 1 */
 	uint64_t n_chunks;
 	unsigned ran[T_SYNC + 1];
 	unsigned synced_commits, ahead, released;
-	int not_durable;	/* a synced commit found such a chunk */
+	unsigned not_durable;	/* a synced commit found such a chunk */
 	struct cache *cache;
 	struct loop *loop;
 	struct files *fs;
@@ -224,7 +233,7 @@ static inline void run_getmap(struct task *t)
 	CHECK(!m_getmap_decode(&m, &a, t->body.p, t->body.len));
 	wr_fini(&t->body);
 	f = world_file(m.ino);
-	if (world.getmap_most && (int)m.count > world.getmap_most)
+	if (world.getmap_most && m.count > world.getmap_most)
 		t->err = -E2BIG;
 	r.attr = f->attr;
 	r.slots = arena_alloc(&a, (m.count + 1) * sizeof(*r.slots));
@@ -612,147 +621,6 @@ static inline void world_down(void)
 	free(world.chunks);
 	pthread_cond_destroy(&world.wake);
 	pthread_mutex_destroy(&world.lock);
-}
-
-static inline void world_hold(enum task_kind kind, int on)
-{
-	pthread_mutex_lock(&world.lock);
-	world.hold[kind] = on;
-	pthread_cond_signal(&world.wake);
-	pthread_mutex_unlock(&world.lock);
-}
-
-static inline unsigned world_get(const unsigned *p)
-{
-	unsigned v;
-
-	pthread_mutex_lock(&world.lock);
-	v = *p;
-	pthread_mutex_unlock(&world.lock);
-	return v;
-}
-
-static inline void world_set(unsigned *p, unsigned v)
-{
-	pthread_mutex_lock(&world.lock);
-	*p = v;
-	pthread_mutex_unlock(&world.lock);
-}
-
-/* ------------------------------------------------- calls that are waited for */
-
-struct call {
-	pthread_mutex_t lock;
-	pthread_cond_t cond;
-	int n, err;		/* answers; the last one's error */
-	uint8_t *out;
-	size_t len;
-};
-
-#define CALL_INIT { .lock = PTHREAD_MUTEX_INITIALIZER,                      \
-		    .cond = PTHREAD_COND_INITIALIZER }
-
-static inline void call_done(void *arg, int err)
-{
-	struct call *c = arg;
-
-	pthread_mutex_lock(&c->lock);
-	c->n++;
-	c->err = err;
-	pthread_cond_signal(&c->cond);
-	pthread_mutex_unlock(&c->lock);
-}
-
-static inline void call_read(void *arg, int err, const struct iovec *iov,
-			     int n)
-{
-	struct call *c = arg;
-
-	for (int i = 0; i < n; i++) {
-		memcpy(c->out + c->len, iov[i].iov_base, iov[i].iov_len);
-		c->len += iov[i].iov_len;
-	}
-	call_done(c, err);
-}
-
-/* Until @n answers are there; the last one's error. */
-static inline int call_wait(struct call *c, int n)
-{
-	struct timespec ts;
-	int err = 0;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	ts.tv_sec += LIMIT_S;
-	pthread_mutex_lock(&c->lock);
-	while (c->n < n && !err)
-		err = pthread_cond_timedwait(&c->cond, &c->lock, &ts);
-	CHECK(c->n >= n);
-	err = c->err;
-	pthread_mutex_unlock(&c->lock);
-	return err;
-}
-
-static inline int call_count(struct call *c)
-{
-	int n;
-
-	pthread_mutex_lock(&c->lock);
-	n = c->n;
-	pthread_mutex_unlock(&c->lock);
-	return n;
-}
-
-static inline struct file_handle *do_open(uint64_t ino, int append)
-{
-	struct file_handle *h;
-	struct m_attr a;
-
-	pthread_mutex_lock(&world.lock);
-	a = world_file(ino)->attr;
-	pthread_mutex_unlock(&world.lock);
-	CHECK(!file_open(world.fs, &a, append, &h));
-	return h;
-}
-
-static inline int do_write(struct file_handle *h, uint64_t off,
-			   const void *p, size_t n)
-{
-	struct call c = CALL_INIT;
-
-	file_write(h, off, p, n, 0, call_done, &c);
-	return call_wait(&c, 1);
-}
-
-static inline int do_flush(struct file_handle *h, int sync)
-{
-	struct call c = CALL_INIT;
-
-	file_flush(h, sync, call_done, &c);
-	return call_wait(&c, 1);
-}
-
-/* Bytes read, or -errno. */
-static inline int do_read(struct file_handle *h, uint64_t off, void *out,
-			  size_t n)
-{
-	struct call c = CALL_INIT;
-	int err;
-
-	c.out = out;
-	file_read(h, off, n, call_read, &c);
-	err = call_wait(&c, 1);
-	return err ? err : (int)c.len;
-}
-
-/* Wait until *@p, guarded by world.lock, is at least @n. */
-static inline void world_until(const unsigned *p, unsigned n)
-{
-	uint64_t end = now_ms() + LIMIT_S * 1000;
-
-	while (world_get(p) < n) {
-		CHECK(now_ms() < end);
-		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
-	}
 }
 
 #endif

@@ -24,11 +24,11 @@
 #include "msg.h"
 #include "rpc.h"
 
-#define RIG_WAIT_S 30
+#define RIG_WAIT_S 60
 #define RIG_LOOPS 2
 #define RIG_CONNS_MAX 64
 #define RIG_DEFER_MAX 8192
-#define RIG_CALL_MS 20000
+#define RIG_CALL_MS 60000
 
 #define SERVER_ID 0x1111
 #define CLIENT_ID 0x2222

@@ -47,8 +47,8 @@ def run_unit(build, name):
 def run_pytest(path, build):
     """(passed, failed, skipped) of pytest over @path."""
     env = dict(os.environ, PSPFS_BUILD=os.path.abspath(build))
-    argv = [sys.executable, "-m", "pytest", "-q", "-x" if os.environ.get("FAIL_FAST") else "-q",
-            "--timeout=300", "-rs", "--durations=8", "-p", "no:cacheprovider", path]
+    argv = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-rfEs",
+            "--timeout=300", "--durations=8", "-p", "no:cacheprovider", path]
     counts = {"passed": 0, "failed": 0, "error": 0, "errors": 0, "skipped": 0}
     proc = subprocess.Popen(argv, stdout=subprocess.PIPE, env=env, text=True,
                             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)

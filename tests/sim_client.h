@@ -233,7 +233,7 @@ static inline void lose(struct client *c, uint64_t for_ms)
 static inline void hello(struct client *c)
 {
 	uint64_t open[OPENS];
-	char ip[16];
+	char ip[32];
 	struct m_hello m = {
 		.protocol = MSG_PROTOCOL, .role = ROLE_PEER,
 		.session = c->session, .port = 3457,

@@ -348,9 +348,8 @@ static void compact(struct client *c, const struct op *read,
 
 static void believe(struct client *c, const struct op *o, uint64_t value)
 {
-	if (o->resent)
-		return;		/* others may have changed it since */
-	c->belief[o->cell] = (struct belief){ 1, 1, value };
+	/* sent again: others may have changed it since it was done */
+	c->belief[o->cell] = (struct belief){ !o->resent, 1, value };
 }
 
 static void acked(struct op *o, int ok)

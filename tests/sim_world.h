@@ -46,7 +46,6 @@ struct frame {
 	uint16_t type, status;
 	struct wr body;
 };
-TAILQ_HEAD(frames, frame);
 
 /* A connection: which client's, and does each end believe in it? */
 struct line {
@@ -62,7 +61,6 @@ struct ask {
 	uint32_t number;
 	uint16_t type;
 };
-TAILQ_HEAD(asks, ask);
 
 struct world {
 	uint64_t seed, rng, ms;
@@ -72,8 +70,8 @@ struct world {
 	int dying;		/* its words are lost already */
 	struct line *lines;
 	uint64_t n_lines;
-	struct frames frames;
-	struct asks asks;
+	TAILQ_HEAD(, frame) frames;
+	TAILQ_HEAD(, ask) asks;
 	int healed;		/* nothing breaks any more */
 	uint64_t beats_lost, cuts, kills;
 };
@@ -113,13 +111,13 @@ static inline void frame_insert(struct frame *f)
 {
 	struct frame *p;
 
-	TAILQ_FOREACH_REVERSE(p, &world.frames, frames, link)
-		if (p->at <= f->at)
+	TAILQ_FOREACH(p, &world.frames, link)
+		if (p->at > f->at)
 			break;
 	if (p)
-		TAILQ_INSERT_AFTER(&world.frames, p, f, link);
+		TAILQ_INSERT_BEFORE(p, f, link);
 	else
-		TAILQ_INSERT_HEAD(&world.frames, f, link);
+		TAILQ_INSERT_TAIL(&world.frames, f, link);
 }
 
 static inline struct frame *frame_new(enum frame_kind kind, uint64_t conn,

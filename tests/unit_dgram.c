@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <openssl/hmac.h>
+#include <pthread.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,15 +26,22 @@ enum {
 	WAIT_S = 20, SESSION = 77, WINDOW = 1024, BODY = 10, MAC = 16,
 };
 
-struct seen {
-	sem_t sem;
-	int n;			/* atomic */
+struct last {
 	uint64_t session;
 	uint16_t type;
 	uint8_t body[DGRAM_MAX];
 	size_t len;
-	int answer;		/* bytes more than the question, or -1: none */
 	int answer_err;
+};
+
+struct seen {
+	sem_t sem;
+	int n;			/* atomic */
+	int answer;		/* atomic: bytes more than the question has;
+				   -1: none */
+	pthread_mutex_t lock;
+	struct last last;	/* guarded by lock */
+	struct last got;	/* the test's copy, of must_come() */
 };
 
 static struct loop *loop;
@@ -47,14 +55,17 @@ static void on_dgram(const struct dgram *d, void *arg)
 {
 	static const uint8_t zeros[DGRAM_MAX * 2];
 	struct seen *s = arg;
+	int more = __atomic_load_n(&s->answer, __ATOMIC_RELAXED), err = 0;
 
-	s->session = d->session;
-	s->type = d->type;
-	s->len = d->len;
-	memcpy(s->body, d->body, d->len);
-	if (s->answer >= 0)
-		s->answer_err = dgram_answer(d, d->type + 1, zeros,
-					     d->len + s->answer);
+	if (more >= 0)
+		err = dgram_answer(d, d->type + 1, zeros, d->len + more);
+	pthread_mutex_lock(&s->lock);
+	s->last.session = d->session;
+	s->last.type = d->type;
+	s->last.len = d->len;
+	s->last.answer_err = err;
+	memcpy(s->last.body, d->body, d->len);
+	pthread_mutex_unlock(&s->lock);
 	__atomic_fetch_add(&s->n, 1, __ATOMIC_RELEASE);
 	sem_post(&s->sem);
 }
@@ -73,6 +84,22 @@ static int wait_ms(struct seen *s, int ms)
 static void must_come(struct seen *s)
 {
 	assert_int_equal(wait_ms(s, WAIT_S * 1000), 0);
+	pthread_mutex_lock(&s->lock);
+	s->got = s->last;
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void seen_init(struct seen *s)
+{
+	memset(s, 0, sizeof(*s));
+	sem_init(&s->sem, 0, 0);
+	pthread_mutex_init(&s->lock, NULL);
+	s->answer = -1;
+}
+
+static void answer_with(struct seen *s, int more)
+{
+	__atomic_store_n(&s->answer, more, __ATOMIC_RELAXED);
 }
 
 static void at_port(struct addr *a, uint16_t port)
@@ -86,9 +113,7 @@ static int setup(void **state)
 	struct addr a;
 
 	(void)state;
-	memset(&at_server, 0, sizeof(at_server));
-	sem_init(&at_server.sem, 0, 0);
-	at_server.answer = -1;
+	seen_init(&at_server);
 	for (int i = 0; i < 64; i++)
 		secret[i] = i * 7;
 	at_port(&server_at, PORT);
@@ -176,13 +201,13 @@ static void accepted_counter(uint64_t counter)
 
 static void there_and_back(void **state)
 {
-	struct seen mine = { .answer = -1 };
+	struct seen mine;
 	struct dgram_sock *client;
 	uint8_t body[DGRAM_BODY_MAX];
 	struct addr at;
 
 	(void)state;
-	sem_init(&mine.sem, 0, 0);
+	seen_init(&mine);
 	memset(body, 'b', sizeof(body));
 	at_port(&at, CLIENT_PORT);
 	assert_int_equal(dgram_open(&client, loop, &at, on_dgram, &mine), 0);
@@ -190,24 +215,24 @@ static void there_and_back(void **state)
 	assert_int_equal(dgram_join(client, SESSION, secret, 0, &server_at), 0);
 	/* The server does not know yet where we are. */
 	assert_int_equal(dgram_send(server, SESSION, 1, "a", 1), -ENOTCONN);
-	at_server.answer = 0;
+	answer_with(&at_server, 0);
 	for (size_t n = 0; n <= DGRAM_BODY_MAX; n += 53) {
 		assert_int_equal(dgram_send(client, SESSION, 9, body, n), 0);
 		must_come(&at_server);
-		assert_int_equal(at_server.session, SESSION);
-		assert_int_equal(at_server.type, 9);
-		assert_int_equal(at_server.len, n);
-		assert_memory_equal(at_server.body, body, n);
+		assert_int_equal(at_server.got.session, SESSION);
+		assert_int_equal(at_server.got.type, 9);
+		assert_int_equal(at_server.got.len, n);
+		assert_memory_equal(at_server.got.body, body, n);
 		must_come(&mine);
-		assert_int_equal(mine.type, 10);
-		assert_int_equal(mine.len, n);
+		assert_int_equal(mine.got.type, 10);
+		assert_int_equal(mine.got.len, n);
 	}
 	assert_int_equal(dgram_send(client, SESSION, 9, body,
 				    DGRAM_BODY_MAX + 1), -EMSGSIZE);
 	/* It has learned our address from the last one. */
 	assert_int_equal(dgram_send(server, SESSION, 3, "abc", 3), 0);
 	must_come(&mine);
-	assert_memory_equal(mine.body, "abc", 3);
+	assert_memory_equal(mine.got.body, "abc", 3);
 	dgram_leave(client, SESSION);
 	dgram_leave(client, SESSION);
 	assert_int_equal(dgram_send(client, SESSION, 1, "a", 1), -ENOENT);
@@ -219,13 +244,13 @@ static void an_answer_is_never_longer(void **state)
 	uint8_t p[DGRAM_MAX];
 
 	(void)state;
-	at_server.answer = 1;
+	answer_with(&at_server, 1);
 	accepted_counter(1);
-	assert_int_equal(at_server.answer_err, -EMSGSIZE);
+	assert_int_equal(at_server.got.answer_err, -EMSGSIZE);
 	assert_int_equal(recv(raw, p, sizeof(p), MSG_DONTWAIT), -1);
-	at_server.answer = 0;
+	answer_with(&at_server, 0);
 	accepted_counter(2);
-	assert_int_equal(at_server.answer_err, 0);
+	assert_int_equal(at_server.got.answer_err, 0);
 	assert_int_equal(recv(raw, p, sizeof(p), 0), DGRAM_OVERHEAD + BODY);
 	/* Our own words, thrown back at us, are no good. */
 	refused(p, DGRAM_OVERHEAD + BODY);

@@ -1,42 +1,8 @@
 /*
- * fs/file, behaviour by behaviour: errors, the bound, order, fsync, leases,
- * appends, read-ahead, compaction.  The rest of the peer is file_world.h.
+ * fs/file, behaviour by behaviour: writing, errors, the bound, fsync.  What
+ * lies below is file_world.h.
  */
-#include "file_world.h"
-
-#include <sys/stat.h>
-
-static int up(void **state)
-{
-	(void)state;
-	world_up(1);
-	return 0;
-}
-
-static int down(void **state)
-{
-	(void)state;
-	world_down();
-	return 0;
-}
-
-/* A fresh set of files, as another mount would have it. */
-static void again(uint64_t dirty_max, uint32_t flush_ms)
-{
-	files_free(world.fs);
-	world_files(dirty_max, flush_ms);
-}
-
-static void check_content(uint64_t ino, uint64_t off, const void *p, size_t n)
-{
-	struct file_handle *h = do_open(ino, 0);
-	uint8_t *out = malloc(n + 1);
-
-	assert_int_equal(do_read(h, off, out, n), n);
-	assert_memory_equal(out, p, n);
-	free(out);
-	file_close(h);
-}
+#include "file_do.h"
 
 /* -------------------------------------------------- reading and writing */
 
@@ -303,7 +269,7 @@ static void test_fsync(void **state)
 	assert_int_equal(do_flush(h, 1), 0);
 	assert_int_equal(world_get(&world.synced_commits), 1);
 	assert_int_equal(world_get(&world.ran[T_SYNC]), 1);
-	assert_false(world.not_durable);
+	assert_int_equal(world_get(&world.not_durable), 0);
 	/* nothing new: the tracker's half alone */
 	assert_int_equal(do_flush(h, 1), 0);
 	assert_int_equal(world_get(&world.synced_commits), 2);
@@ -312,7 +278,7 @@ static void test_fsync(void **state)
 	assert_int_equal(do_write(h, 0, "again", 5), 0);
 	assert_int_equal(do_flush(h, 1), 0);
 	assert_int_equal(world_get(&world.ran[T_SYNC]), 1);
-	assert_false(world.not_durable);
+	assert_int_equal(world_get(&world.not_durable), 0);
 	file_close(h);
 }
 
@@ -333,235 +299,11 @@ static void test_fsyncs_meet(void **state)
 	world_hold(T_SYNC, 0);
 	assert_int_equal(call_wait(&one, 1), 0);
 	assert_int_equal(call_wait(&two, 1), 0);
-	assert_false(world.not_durable);
+	assert_int_equal(world_get(&world.not_durable), 0);
 	file_close(h);
 }
 
-/* ----------------------------------------------------------------- leases */
-
-static void test_revoked(void **state)
-{
-	struct file_handle *h = do_open(2, 0);
-	uint64_t inos[] = { 1, 2, 3 };
-	char out[8];
-
-	(void)state;
-	world_remote(2, 0, "old", 3);
-	assert_int_equal(do_read(h, 0, out, 8), 3);
-	world_remote(2, 1, "new", 3);
-	assert_int_equal(do_read(h, 0, out, 8), 4);
-	assert_memory_equal(out, "onew", 4);
-	assert_int_equal(files_revoked(world.fs, inos, 3), 1);
-	assert_int_equal(inos[0], 2);
-	assert_int_equal(world_get(&world.released), 0);
-	file_close(h);				/* it was told open */
-	assert_int_equal(world_get(&world.released), 1u << 2);
-	h = do_open(1, 0);
-	file_close(h);				/* nobody knows of it */
-	assert_int_equal(world_get(&world.released), 1u << 2);
-}
-
-/* The answer to a getmap that was asked for before the revocation is for
- * those who waited, not for who comes later. */
-static void test_revoked_meanwhile(void **state)
-{
-	struct file_handle *h = do_open(1, 0);
-	struct call c = CALL_INIT;
-	char one[8], two[8];
-
-	(void)state;
-	world_remote(1, 0, "old", 3);
-	world.delay_us = 200000;
-	c.out = (uint8_t *)one;
-	file_read(h, 0, 8, call_read, &c);
-	world_until(&world.ran[T_GETMAP], 1);
-	world_remote(1, 0, "new", 3);
-	assert_int_equal(do_read(h, 0, two, 8), 3);
-	assert_memory_equal(two, "new", 3);
-	assert_int_equal(call_wait(&c, 1), 0);
-	assert_int_equal(c.len, 3);
-	file_close(h);
-}
-
-static void test_unleased(void **state)
-{
-	struct file_handle *h = do_open(1, 0);
-	char out[8];
-
-	(void)state;
-	world_remote(1, 0, "data", 4);
-	assert_int_equal(do_read(h, 0, out, 8), 4);
-	assert_int_equal(do_read(h, 0, out, 8), 4);
-	assert_int_equal(world_get(&world.ran[T_GETMAP]), 1);
-	world_set((unsigned *)&world.unleased, 1);
-	assert_int_equal(do_read(h, 0, out, 8), 4);
-	assert_int_equal(do_read(h, 0, out, 8), 4);
-	assert_int_equal(world_get(&world.ran[T_GETMAP]), 3);
-	file_close(h);
-}
-
-/* Our own commits keep the map. */
-static void test_map_follows(void **state)
-{
-	struct file_handle *h = do_open(1, 0);
-	char data[10 * SLOT], out[10 * SLOT];
-
-	(void)state;
-	memset(data, 'a', sizeof(data));
-	assert_int_equal(do_read(h, 0, out, 1), 0);
-	assert_int_equal(world_get(&world.ran[T_GETMAP]), 1);
-	for (int i = 0; i < 5; i++) {
-		data[i * 1000] = 'b';
-		assert_int_equal(do_write(h, i * 10, data + i * 10,
-					  sizeof(data) - i * 10), 0);
-		assert_int_equal(do_flush(h, 0), 0);
-	}
-	assert_int_equal(do_read(h, 0, out, sizeof(out)), sizeof(out));
-	assert_memory_equal(out, data, sizeof(out));
-	assert_int_equal(world_get(&world.ran[T_GETMAP]), 1);
-	file_close(h);
-}
-
-static void test_overlay(void **state)
-{
-	struct m_attr a = world.files[0].attr, b;
-	struct file_handle *h = do_open(1, 0);
-	struct call c = CALL_INIT;
-	int64_t now;
-	uint32_t ns;
-
-	(void)state;
-	a.mode = S_IFREG | 06755;
-	wall_time(&now, &ns);
-	file_write(h, 1000, "x", 1, 1, call_done, &c);
-	assert_int_equal(call_wait(&c, 1), 0);
-	b = a;
-	files_overlay(world.fs, &b);
-	assert_int_equal(b.size, 1001);
-	assert_in_range(b.mtime_s, now, now + 10);
-	assert_int_equal(b.mode, S_IFREG | 0755);
-	assert_int_equal(do_flush(h, 0), 0);
-	b = a;			/* a look that was answered before the commit */
-	files_overlay(world.fs, &b);
-	assert_int_equal(b.size, 1001);
-	file_close(h);
-}
-
-/* ---------------------------------------------------------------- appends */
-
-static void test_append(void **state)
-{
-	struct file_handle *h = do_open(1, 1), *w = do_open(1, 0);
-	char out[32];
-
-	(void)state;
-	assert_int_equal(do_write(h, 0, "one ", 4), 0);
-	assert_int_equal(do_write(h, 0, "two ", 4), 0);
-	assert_int_equal(do_read(w, 0, out, 32), 8);
-	assert_memory_equal(out, "one two ", 8);
-	world_remote(1, UINT64_MAX, "far ", 4);	/* another one was first */
-	assert_int_equal(do_flush(h, 0), 0);
-	assert_int_equal(do_read(w, 0, out, 32), 12);
-	assert_memory_equal(out, "far one two ", 12);
-	/* plain and appended bytes keep their order */
-	assert_int_equal(do_write(h, 0, "abc", 3), 0);
-	assert_int_equal(do_write(w, 13, "X", 1), 0);
-	assert_int_equal(do_write(h, 0, "d", 1), 0);
-	assert_int_equal(do_read(w, 0, out, 32), 16);
-	assert_memory_equal(out, "far one two aXcd", 16);
-	assert_int_equal(do_flush(w, 0), 0);
-	assert_int_equal(do_read(w, 0, out, 32), 16);
-	assert_memory_equal(out, "far one two aXcd", 16);
-	file_close(h);
-	file_close(w);
-}
-
-/* ------------------------------------------- read-ahead, map pages, compacting */
-
-static void test_readahead(void **state)
-{
-	struct file_handle *h = do_open(1, 0);
-	static char data[32 * SLOT], out[SLOT];
-
-	(void)state;
-	assert_int_equal(do_write(h, 0, data, sizeof(data)), 0);
-	assert_int_equal(do_flush(h, 0), 0);
-	file_close(h);
-	h = do_open(1, 0);
-	for (int i = 0; i < 8; i++)
-		assert_int_equal(do_read(h, i * SLOT, out, SLOT), SLOT);
-	assert_in_range(world_get(&world.ahead), 8, 11);	/* each once */
-	file_close(h);
-}
-
-static void test_small_pages(void **state)
-{
-	struct file_handle *h = do_open(1, 0);
-	static char data[300 * SLOT], out[300 * SLOT];
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(data); i += 512)
-		data[i] = i / 512;
-	assert_int_equal(do_write(h, 0, data, sizeof(data)), 0);
-	assert_int_equal(do_flush(h, 0), 0);
-	file_close(h);
-	world.getmap_most = 64;
-	h = do_open(1, 0);
-	assert_int_equal(do_read(h, 0, out, sizeof(out)), sizeof(out));
-	assert_memory_equal(out, data, sizeof(out));
-	file_close(h);
-	world.getmap_most = 1;		/* not even a small one */
-	h = do_open(1, 0);
-	assert_int_equal(do_read(h, 0, out, sizeof(out)), -E2BIG);
-	file_close(h);
-}
-
-static void wait_compactions(uint64_t n)
-{
-	uint64_t end = now_ms() + LIMIT_S * 1000;
-
-	while (counter_get(CNT_COMPACTIONS) < n) {
-		assert_true(now_ms() < end);
-		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
-	}
-}
-
-static void test_compact_deep(void **state)
-{
-	uint64_t before = counter_get(CNT_COMPACTIONS);
-	struct file_handle *h = do_open(1, 0);
-	char data[2000];
-
-	(void)state;
-	memset(data, 0, sizeof(data));
-	for (int i = 0; i < 20; i++) {
-		memset(data + i * 90, 'a' + i, 150);
-		assert_int_equal(do_write(h, i * 90, data + i * 90, 150), 0);
-		assert_int_equal(do_flush(h, 0), 0);
-	}
-	wait_compactions(before + 1);
-	file_close(h);
-	again(1 << 20, 50);
-	check_content(1, 0, data, 19 * 90 + 150);
-	assert_true(world.files[0].slots[0].n < 20);
-}
-
-static void test_compact_close(void **state)
-{
-	uint64_t before = counter_get(CNT_COMPACTIONS);
-	struct file_handle *h = do_open(1, 0);
-
-	(void)state;
-	assert_int_equal(do_write(h, 10, "one", 3), 0);
-	assert_int_equal(do_flush(h, 0), 0);
-	assert_int_equal(do_write(h, 20, "two", 3), 0);
-	assert_int_equal(do_flush(h, 0), 0);
-	file_close(h);
-	wait_compactions(before + 1);
-	assert_int_equal(world.files[0].slots[0].n, 1);
-	assert_true(world.chunks[world.n_chunks - 1].durable);
-	check_content(1, 10, "one\0\0\0\0\0\0\0two", 13);
-}
+/* -------------------------------------------------------------------- end */
 
 static void test_drain(void **state)
 {
@@ -577,8 +319,6 @@ static void test_drain(void **state)
 	/* h is left open: the kernel went */
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, up, down)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -587,13 +327,7 @@ int main(void)
 		TEST(test_upload_error), TEST(test_commit_error),
 		TEST(test_late_error), TEST(test_read_error),
 		TEST(test_bound), TEST(test_bound_unsealed),
-		TEST(test_fsync), TEST(test_fsyncs_meet),
-		TEST(test_revoked), TEST(test_revoked_meanwhile),
-		TEST(test_unleased), TEST(test_map_follows),
-		TEST(test_overlay), TEST(test_append),
-		TEST(test_readahead), TEST(test_small_pages),
-		TEST(test_compact_deep), TEST(test_compact_close),
-		TEST(test_drain),
+		TEST(test_fsync), TEST(test_fsyncs_meet), TEST(test_drain),
 	};
 
 	log_init("unit_file", LOG_ERROR);

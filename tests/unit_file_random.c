@@ -2,7 +2,7 @@
  * The content of files as a whole, at random, against an array of bytes.
  * A run is repeated by its seed: unit_file_random SEED.
  */
-#include "file_world.h"
+#include "file_do.h"
 
 enum { SIZE = 40 * SLOT, STEPS = 400, SEEDS = 12, THREADS = 4 };
 
@@ -56,7 +56,7 @@ static void check_read(struct model *m, struct file_handle *h)
 	want = off >= m->size ? 0 : m->size - off;
 	if (want > len)
 		want = len;
-	CHECK(n == (int)want);
+	CHECK_EQ(n, (int)want);
 	CHECK(!memcmp(out, m->data + off, want));
 }
 
@@ -140,7 +140,7 @@ static void one_step(struct model *m, struct file_handle **h, uint64_t ino)
 		*h = do_open(ino, 0);
 		break;
 	case 6:
-		world_set((unsigned *)&world.unleased, below(m, 2) * 2);
+		world_set(&world.unleased, below(m, 2) * 2);
 		break;
 	case 7:
 		check_size(m, ino);
@@ -209,7 +209,7 @@ static void work_block(struct worker *w, struct file_handle *h)
 	uint32_t n = 1 + rand_r(&w->seed) % BLOCK;
 
 	if (w->written[b] && rand_r(&w->seed) % 2) {
-		CHECK(do_read(h, off, out, BLOCK) == BLOCK);
+		CHECK_EQ(do_read(h, off, out, BLOCK), BLOCK);
 		CHECK(!memcmp(out, w->data + off, BLOCK));
 		return;
 	}
@@ -283,7 +283,7 @@ static void run_threads(unsigned seed)
 	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
 	pthread_join(r, NULL);
 	h = do_open(1, 0);
-	CHECK(do_read(h, 0, out, SIZE) == (int)world.files[0].attr.size);
+	CHECK_EQ(do_read(h, 0, out, SIZE), (int)world.files[0].attr.size);
 	CHECK(!memcmp(data, out, world.files[0].attr.size));
 	file_close(h);
 	world_down();

@@ -182,7 +182,6 @@ static void compact_is_refused_after_other_changes(void **state)
 	struct fix *f = *state;
 	struct m_push p[] = { fix_push(f, 0, 0, 40), fix_push(f, 0, 50, 5) };
 	struct m_push late = fix_push(f, 0, 0, 55), other;
-	struct m_push hole = { .pos = 30, .len = 25 };
 	uint64_t version, ino = file_of(f, "cut", p, 2, &version);
 	struct m_compact_r r;
 
@@ -202,30 +201,37 @@ static void compact_is_refused_after_other_changes(void **state)
 	assert_int_equal(compact(f, ino, version, late, &r), 0);
 	assert_int_equal(r.done, 0);
 
-	/* zeros over [30, 55) sank to the bottom, and were forgotten: the
-	 * compactor knows only what they deleted */
-	ino = file_of(f, "zeros", p, 2, &version);
-	assert_int_equal(fix_commit(f, ino, &hole, 1, NULL), 0);
-	other = fix_push(f, 0, 0, 40);
+	/* it was empty in between */
+	ino = file_of(f, "emptied", p, 2, &version);
+	other = (struct m_push){ .len = 64 };
 	assert_int_equal(fix_commit(f, ino, &other, 1, NULL), 0);
-	assert_int_equal(fix_map(f, ino).slots[0].n_slices, 1);
+	other = fix_push(f, 0, 60, 4);
+	assert_int_equal(fix_commit(f, ino, &other, 1, NULL), 0);
 	assert_int_equal(compact(f, ino, version, late, &r), 0);
 	assert_int_equal(r.done, 0);
-	/* ... one that saw them takes no harm */
-	ino = file_of(f, "seen zeros", p, 2, &version);
-	assert_int_equal(fix_commit(f, ino, &hole, 1, NULL), 0);
-	version = fix_map(f, ino).slots[0].version;
-	other = fix_push(f, 0, 0, 40);
-	assert_int_equal(fix_commit(f, ino, &other, 1, NULL), 0);
+}
+
+/* Zeros over [30, 64) sink to the bottom and are forgotten, and with them
+ * that they deleted something: it must not come back. */
+static void compact_brings_nothing_back(void **state)
+{
+	struct fix *f = *state;
+	struct m_push p[] = { fix_push(f, 0, 0, 40), fix_push(f, 0, 50, 5) };
+	struct m_push late = fix_push(f, 0, 0, 55);
+	struct m_push after[] = { { .pos = 30, .len = 34 },
+				  fix_push(f, 0, 0, 40) };
+	uint64_t version, ino = file_of(f, "f", p, 2, &version);
+	struct m_compact_r r;
+	struct m_getmap_r g;
+	struct m_chunk c;
+
+	assert_int_equal(fix_commit(f, ino, after, 2, NULL), 0);
 	assert_int_equal(compact(f, ino, version, late, &r), 0);
 	assert_int_equal(r.done, 1);
-
-	/* emptied and filled by one commit */
-	ino = file_of(f, "emptied", p, 2, &version);
-	assert_int_equal(fix_commit(f, ino, (struct m_push[]){
-		{ .len = 64 }, fix_push(f, 0, 60, 4) }, 2, NULL), 0);
-	assert_int_equal(compact(f, ino, version, late, &r), 0);
-	assert_int_equal(r.done, 0);
+	g = fix_map(f, ino);
+	assert_int_equal(g.slots[0].n_slices, 1);
+	fix_check_slice(&g.slots[0].slices[0], 0, 40, after[1].chunk, 0);
+	assert_int_equal(ns_chunk(f->ns, late.chunk, &c), -ENOENT);
 }
 
 /* What nobody would see is not kept. */
@@ -456,6 +462,7 @@ int main(void)
 		FIX_TEST(compact_is_not_fooled_by_a_new_slot),
 		FIX_TEST(compact_goes_beneath_later_pushes),
 		FIX_TEST(compact_is_refused_after_other_changes),
+		FIX_TEST(compact_brings_nothing_back),
 		FIX_TEST(compact_may_come_too_late),
 		FIX_TEST(compact_keeps_up_with_a_writer),
 		FIX_TEST(compact_of_a_full_stack),

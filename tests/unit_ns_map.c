@@ -271,6 +271,7 @@ static void senseless_commits_change_nothing(void **state)
 	known.len = 63;
 	assert_int_equal(fix_commit(f, ino, &known, 1, NULL), -EINVAL);
 	assert_int_equal(fix_commit(f, dir, &good, 1, NULL), -EISDIR);
+	assert_int_equal(fix_commit(f, dir, NULL, 0, NULL), 0);
 	assert_int_equal(fix_commit(f, fifo, &good, 1, NULL), -EINVAL);
 	assert_int_equal(fix_commit(f, 999, &good, 1, NULL), -ENOENT);
 	assert_int_equal(fix_commit(f, ino, p, MSG_PUSHES_MAX + 1, NULL),

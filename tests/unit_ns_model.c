@@ -1,6 +1,7 @@
 /*
- * unit_ns_model -- random commits, appends, truncates, compactions, batches
- * that are rolled back and restarts, against arrays of bytes.
+ * unit_ns_model -- random commits, appends, truncates, compactions of what
+ * was read long ago, batches that are rolled back and restarts, against
+ * arrays of bytes.
  *
  * The seed is printed; `SEED=n unit_ns_model` repeats a run.  ROUNDS sets
  * how many operations are tried (default 4000 in memory and on disk each).
@@ -9,7 +10,8 @@
 
 #include "ns_fixture.h"
 
-enum { FILES = 3, SIZE = 16 * FIX_SLOT, CHUNKS = 20000, PUSHES = 5 };
+enum { FILES = 3, SIZE = 16 * FIX_SLOT, CHUNKS = 20000, PUSHES = 5,
+       MERGES = 6 };
 
 struct file {
 	uint64_t ino;
@@ -22,7 +24,14 @@ struct chunk {
 	uint8_t bytes[FIX_SLOT];
 };
 
+/* A compaction that was computed, and has yet to reach the tracker. */
+struct merge {
+	struct m_compact m;	/* ino 0: none */
+	enum { DONE, EITHER, REFUSED } want;
+};
+
 static struct file files[FILES], saved[FILES];	/* saved: last commit */
+static struct merge merges[MERGES];
 static struct chunk chunks[CHUNKS];
 static uint64_t made;		/* chunks that have been made */
 static uint64_t rng;
@@ -80,7 +89,7 @@ static struct m_push some_chunk(void)
 	struct m_push p = { .stored = stored, .n_stored = 1 };
 	uint32_t i;
 
-	if (!below(8))
+	if (!below(5))
 		return p;		/* zeros */
 	p.chunk = made && !below(4) ? 1 + below((uint32_t)made) : 0;
 	if (!p.chunk || !chunks[p.chunk].len) {
@@ -105,6 +114,21 @@ static void write_model(struct file *m, uint32_t at, const struct m_push *p)
 		m->size = at + p->len;
 }
 
+/* What happened to the slots [first, last] of a file after they were read:
+ * how will a compaction fare? */
+static void foretell(uint64_t ino, uint64_t first, uint64_t last, int want)
+{
+	int i;
+
+	for (i = 0; i < MERGES; i++) {
+		const struct m_compact *m = &merges[i].m;
+
+		if (m->ino == ino && m->push.slot >= first &&
+		    m->push.slot <= last && (int)merges[i].want < want)
+			merges[i].want = want;
+	}
+}
+
 /* Some pushes; one time in eight the last is wrong and nothing happens. */
 static void do_commit(struct fix *f, struct file *file)
 {
@@ -119,10 +143,11 @@ static void do_commit(struct fix *f, struct file *file)
 
 		p[i] = some_chunk();
 		whole = p[i].chunk ? p[i].chunk_len : FIX_SLOT;
-		p[i].len = 1 + below(whole);
+		p[i].len = below(4) ? 1 + below(whole) : whole;
 		p[i].off = p[i].chunk ? below(whole - p[i].len + 1) : 0;
 		p[i].append = !below(3);
-		p[i].slot = below(SIZE / FIX_SLOT);
+		p[i].slot = i && below(2) ? p[i - 1].slot :
+				below(SIZE / FIX_SLOT);
 		p[i].pos = below(FIX_SLOT - p[i].len + 1);
 		if (p[i].append && after.size + p[i].len > SIZE)
 			p[i].append = 0;
@@ -136,8 +161,12 @@ static void do_commit(struct fix *f, struct file *file)
 			 wrong ? -EINVAL : 0);
 	if (wrong)
 		return;
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n; i++) {
 		assert_int_equal(r.placed[i], at[i]);
+		if (!p[i].chunk)	/* zeros may empty it */
+			foretell(file->ino, at[i] / FIX_SLOT,
+				 (at[i] + p[i].len - 1) / FIX_SLOT, EITHER);
+	}
 	*file = after;
 }
 
@@ -146,55 +175,67 @@ static void do_truncate(struct fix *f, struct file *file)
 	uint32_t size = below(4) ? below(SIZE) : below(2) * file->size;
 
 	assert_int_equal(fix_truncate(f, file->ino, size), 0);
-	if (size < file->size)
+	if (size < file->size) {
 		memset(file->bytes + size, 0, file->size - size);
+		foretell(file->ino, size / FIX_SLOT, UINT64_MAX, REFUSED);
+	}
 	file->size = size;
 }
 
-/* Merge a slot into one chunk; half the time somebody writes meanwhile. */
-static void do_compact(struct fix *f, struct file *file)
+/* Merge a slot into one chunk, to its end or to that of what it has. */
+static void do_merge(struct fix *f, const struct file *file, struct merge *to)
 {
 	struct m_getmap_r g = compare(f, file);
-	struct m_compact m = { .ino = file->ino };
-	uint8_t merged[SIZE] = { 0 };
 	static uint32_t stored[] = { 2 };
-	struct m_compact_r r;
-	struct m_slot *s;
-	struct m_push p;
-	int raced = (int)below(2);
+	uint32_t i, len = FIX_SLOT;
+	const struct m_slot *s;
 
 	if (!g.n_slots)
 		return;
 	s = &g.slots[below(g.n_slots)];
-	paint(merged, &g);
-	m.expect = s->version;
-	m.push = (struct m_push){ .slot = s->index, .len = FIX_SLOT,
-				  .chunk = ++made, .chunk_len = FIX_SLOT,
-				  .stored = stored, .n_stored = 1 };
-	memcpy(m.push.md5, &m.push.chunk, sizeof(m.push.chunk));
-	memcpy(chunks[made].bytes, merged + s->index * FIX_SLOT, FIX_SLOT);
-	chunks[made].len = FIX_SLOT;
-	if (raced) {
-		p = some_chunk();
-		p.len = 1;
-		p.slot = s->index;
-		p.pos = below(FIX_SLOT);
-		assert_int_equal(fix_commit(f, file->ino, &p, 1, NULL), 0);
-		write_model(file, (uint32_t)p.slot * FIX_SLOT + p.pos, &p);
-	}
+	if (below(2))
+		for (i = len = 0; i < s->n_slices; i++)
+			if (len < s->slices[i].pos + s->slices[i].len)
+				len = s->slices[i].pos + s->slices[i].len;
+	assert_true(made + 1 < CHUNKS);
+	to->want = DONE;
+	to->m = (struct m_compact){ .ino = file->ino, .expect = s->version };
+	to->m.push = (struct m_push){ .slot = s->index, .len = len,
+				      .chunk = ++made, .chunk_len = len,
+				      .stored = stored, .n_stored = 1 };
+	memcpy(to->m.push.md5, &to->m.push.chunk, sizeof(made));
+	memcpy(chunks[made].bytes, file->bytes + s->index * FIX_SLOT, len);
+}
+
+static void do_compact(struct fix *f, struct merge *from)
+{
+	struct m_compact m = from->m;
+	struct m_compact_r r;
+	struct m_chunk c;
+
+	from->m.ino = 0;
 	assert_int_equal(ns_compact(f->ns, &m, fix_now(f), &r, fix_t(f)), 0);
-	assert_int_equal(r.done, !raced);
-	if (raced)
-		chunks[made].len = 0;
+	if (from->want != EITHER)
+		assert_int_equal(r.done, from->want == DONE);
+	if (r.done)
+		foretell(m.ino, m.push.slot, m.push.slot, REFUSED);
+	if (!ns_chunk(f->ns, m.push.chunk, &c)) {
+		assert_int_equal(r.done, 1);
+		chunks[m.push.chunk].len = m.push.len;
+	}
 }
 
 static void do_recreate(struct fix *f, struct file *file)
 {
 	char name[2] = { (char)('a' + (file - files)), 0 };
+	int i;
 
 	if (file->ino) {
 		assert_int_equal(fix_unlink(f, 1, name, 0), 0);
 		assert_int_equal(ns_reap(f->ns, file->ino, fix_now(f)), 0);
+		for (i = 0; i < MERGES; i++)
+			if (merges[i].m.ino == file->ino)
+				merges[i].m.ino = 0;
 	}
 	*file = (struct file){ .ino = fix_file(f, 1, name) };
 }
@@ -223,6 +264,8 @@ static void end_batch(struct fix *f)
 	} else {
 		db_rollback(f->db);
 		memcpy(files, saved, sizeof(saved));
+		/* nobody has read what was not committed */
+		memset(merges, 0, sizeof(merges));
 	}
 	assert_int_equal(db_begin(f->db), 0);
 	if (fix_on_disk && !below(10)) {
@@ -247,6 +290,7 @@ static void random_operations(void **state)
 	made = 0;
 	memset(chunks, 0, sizeof(chunks));
 	memset(files, 0, sizeof(files));
+	memset(merges, 0, sizeof(merges));
 	for (i = 0; i < FILES; i++)
 		do_recreate(f, &files[i]);
 	assert_int_equal(db_commit(f->db, 0), 0);
@@ -254,19 +298,23 @@ static void random_operations(void **state)
 	memcpy(saved, files, sizeof(saved));
 	while (left-- > 0 && made + 100 < CHUNKS) {
 		struct file *file = &files[below(FILES)];
+		struct merge *merge = &merges[below(MERGES)];
 		uint32_t what = below(100);
 
 		if (what < 60)
 			do_commit(f, file);
-		else if (what < 75)
+		else if (what < 67)
 			do_truncate(f, file);
+		else if (what < 92 && merge->m.ino)
+			do_compact(f, merge);
 		else if (what < 92)
-			do_compact(f, file);
+			do_merge(f, file, merge);
 		else if (what < 93)
 			do_recreate(f, file);
 		else if (what < 95)
 			end_batch(f);
-		compare(f, file);
+		for (i = 0; i < FILES; i++)
+			compare(f, &files[i]);
 		/* a drop is durable before anybody hears of it: it has a
 		 * batch of its own, which is not rolled back */
 		if (what < 98)

@@ -198,7 +198,7 @@ static void on_got(void *arg, int err, struct buf *b)
 static void get_begin(struct got *g, int at, const struct sent *s,
 		      uint32_t holders)
 {
-	uint32_t list[PEERS + 1], n = 0;
+	uint32_t list[PEERS + 1], n = 0;	/* + 1: the odd one */
 	struct fetch_want w = { .ino = 7, .slot = s->job.slot, .urgent = 1 };
 
 	memset(g, 0, sizeof(*g));
@@ -207,7 +207,7 @@ static void get_begin(struct got *g, int at, const struct sent *s,
 	if (!holders)
 		holders = ft_chunk(s->job.chunk)->holders;
 	pthread_mutex_unlock(&ft.lock);
-	for (uint32_t i = 1; i <= PEERS; i++)
+	for (uint32_t i = 1; i <= PEERS + 1; i++)
 		if (holders & 1u << i)
 			list[n++] = i;
 	w.chunk.id = s->job.chunk;
@@ -524,6 +524,126 @@ static void copy_and_drop(void **state)
 	assert_null(cache_get(peer_cache(peer[3]), s.job.chunk));
 }
 
+/* ------------------------------------------- a holder that is not one */
+
+static struct {
+	struct loop *loop;
+	struct rpc_listener *listener;
+	struct rpc_self self;
+	uint32_t num;
+	uint32_t busy;		/* 0: never answers; else: "ask this one" */
+	int asked;
+	struct rpc *conn[8];
+	int n_conns;
+	struct rpc_req *hung[8];
+	int n_hung;
+} odd;
+
+static void odd_up(struct rpc *c, void *arg)
+{
+	(void)arg;
+	FT_SET(odd.conn[odd.n_conns++] = rpc_ref(c));
+}
+
+static void odd_request(struct rpc *c, struct rpc_req *q, void *arg)
+{
+	struct m_get_r r = { .chunk = 1, .busy = &odd.busy, .n_busy = 1 };
+	struct wr w = WR_INIT;
+
+	(void)c;
+	(void)arg;
+	FT_SET(odd.asked++);	/* guarded by ft.lock, as all of odd */
+	if (odd.busy) {
+		m_get_r_encode(&w, &r);
+		rpc_reply(q, &w, NULL);
+	} else {
+		FT_SET(odd.hung[odd.n_hung++] = q);
+	}
+}
+
+static const struct rpc_ops odd_ops = {
+	.up = odd_up, .request = odd_request,
+};
+
+static void odd_start(uint32_t busy)
+{
+	struct ft_peer *p;
+	struct addr at;
+
+	memset(&odd, 0, sizeof(odd));
+	odd.self = ft.self;
+	odd.self.role = ROLE_PEER;
+	odd.self.id = 1234567;
+	odd.busy = busy;
+	addr_from_ip("127.0.0.14", 10, PORT, &at);
+	assert_int_equal(loop_new(&odd.loop, "odd"), 0);
+	assert_int_equal(rpc_listen(&odd.listener, &odd.loop, 1, &odd.self,
+				    &at, &odd_ops, NULL), 0);
+	/* Listed as alive, with a connection that is not its own. */
+	pthread_mutex_lock(&ft.lock);
+	p = ft_peer_for(odd.self.id);
+	strcpy(p->ip, "127.0.0.14");
+	p->port = PORT;
+	p->rpc = ft.peer[0].rpc;
+	odd.num = p->num;
+	ft_push_peers();
+	p->rpc = NULL;
+	pthread_mutex_unlock(&ft.lock);
+}
+
+static void odd_stop(void)
+{
+	rpc_listener_free(odd.listener);
+	for (int i = 0; i < odd.n_hung; i++)
+		rpc_req_free(odd.hung[i]);
+	for (int i = 0; i < odd.n_conns; i++) {
+		rpc_close(odd.conn[i]);
+		rpc_unref(odd.conn[i]);
+	}
+	loop_free(odd.loop);
+}
+
+/* A holder that does not answer: after a while another one is asked. */
+static void hedged(void **state)
+{
+	struct sent s[8];
+	uint64_t t;
+	int asked = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 8; i++)
+		send_one(&s[i], 1, 50 + i, 0);
+	odd_start(0);
+	assert_int_equal(odd.num, 4);
+	usleep(200000);		/* the list of peers is on its way */
+	t = now_ms();
+	for (int i = 0; i < 8 && !asked; i++) {
+		get_well(3, &s[i], 4 | 16);
+		FT_SET(asked = odd.asked);
+	}
+	assert_true(asked > 0);
+	assert_in_range(now_ms() - t, 90, 5000);
+	assert_int_equal(ft.locates, 0);
+	stop_peer(3);		/* ends what hangs */
+	odd_stop();
+}
+
+/* A holder that is busy names another. */
+static void busy_holder(void **state)
+{
+	struct sent s;
+
+	(void)state;
+	send_one(&s, 1, 60, 0);
+	odd_start(2);
+	usleep(200000);
+	get_well(3, &s, 16);
+	assert_int_equal(odd.asked, 1);
+	assert_int_equal(ft.locates, 0);
+	stop_peer(3);
+	odd_stop();
+}
+
 /* A stranger to link, but a member: puts bytes that are not what it says. */
 struct put_answer {
 	int done, err;
@@ -651,7 +771,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(there_and_back), T(many_at_once), T(fetched_once),
 		T(corrupt_here), T(corrupt_there), T(nobody_has_it),
-		T(holder_away), T(target_away), T(full_peers), T(synced),
+		T(holder_away), T(hedged), T(busy_holder), T(target_away),
+		T(full_peers), T(synced),
 		T(copy_and_drop), T(bad_puts), T(cannot_start),
 		T(stops_amid_work),
 	};

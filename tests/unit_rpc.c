@@ -365,7 +365,7 @@ static void back_pressure(void **state)
  * stop reading answers because of the other's requests. */
 static void no_deadlock_when_both_are_full(void **state)
 {
-	enum { N = 24, SIZE = 8 << 20 };
+	enum { N = 12, SIZE = 8 << 20 };
 	struct buf *bulk = bulk_of(SIZE, 5);
 	struct result r[N];
 	struct client k;

@@ -6,6 +6,7 @@
 #include "rpc_rig.h"
 #include "status.h"
 
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <signal.h>
@@ -192,6 +193,25 @@ static void frames_are_as_written_down(void **state)
 	raw_close(&r);
 	must_wait(&rig.down);
 	assert_int_equal(rig.last_err, -ECONNRESET);
+}
+
+/* The end of the handshake and a first request in one segment. */
+static void a_request_right_behind_the_handshake(void **state)
+{
+	uint8_t answer[RPC_HEADER];
+	int on = 1, off = 0;
+	struct raw r = { .identity = GOOD_IDENTITY };
+
+	(void)state;
+	key_derive(&rig.server.key, r.identity, strlen(r.identity), r.psk,
+		   KEY_LEN);
+	raw_tls(&r, raw_socket(PORT));
+	setsockopt(r.fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
+	assert_int_equal(SSL_connect(r.ssl), 1);
+	raw_frame(&r, 0, 0, 1, T_ECHO, 0);
+	setsockopt(r.fd, IPPROTO_TCP, TCP_CORK, &off, sizeof(off));
+	assert_int_equal(raw_get(&r, answer, RPC_HEADER), RPC_HEADER);
+	raw_close(&r);
 }
 
 static void a_key_update_is_answered(void **state)
@@ -587,6 +607,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		wire_test(frames_are_as_written_down),
+		wire_test(a_request_right_behind_the_handshake),
 		wire_test(a_key_update_is_answered),
 		wire_test(identities_that_are_refused),
 		wire_test(a_key_that_does_not_fit),

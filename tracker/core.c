@@ -10,7 +10,8 @@
  * The revocations go last: a client that gets one has by then every answer
  * that was decided before it, and forgets what those said.  All but those
  * that are withheld: so a revocation of what such an answer says is kept
- * back until that has left (leases.h).
+ * back until that has left (leases.h), and so is a later answer to the same
+ * session about the same inodes.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -367,21 +368,39 @@ static void emit(struct core *c, struct out *o)
 	core_out_free(c, o);
 }
 
+/* Nobody is waited for any more: in the order in which they were decided. */
+void core_ready(struct core *c, struct out *o)
+{
+	struct out *p;
+
+	TAILQ_FOREACH(p, &c->ready, link)
+		if (p->order > o->order)
+			break;
+	if (p)
+		TAILQ_INSERT_BEFORE(p, o, link);
+	else
+		TAILQ_INSERT_TAIL(&c->ready, o, link);
+}
+
 /* All that goes out after a batch that was committed. */
 static void let_go(struct core *c)
 {
-	struct out *o;
+	struct out *o, *next;
 
 	while ((o = TAILQ_FIRST(&c->out))) {
 		TAILQ_REMOVE(&c->out, o, link);
-		if (!o->wait.n) {
+		o->held = o->late;
+		if (o->wait.n)
+			TAILQ_INSERT_TAIL(&c->withheld, o, link);
+		else if (o->late)
+			core_ready(c, o);
+		else
 			emit(c, o);
-			continue;
-		}
-		o->held = 1;
-		TAILQ_INSERT_TAIL(&c->withheld, o, link);
 	}
-	while ((o = TAILQ_FIRST(&c->ready))) {
+	for (o = TAILQ_FIRST(&c->ready); o; o = next) {
+		next = TAILQ_NEXT(o, link);
+		if (core_behind(c, o))
+			continue;
 		TAILQ_REMOVE(&c->ready, o, link);
 		emit(c, o);
 	}

@@ -260,30 +260,44 @@ static struct out *find_in(struct outs *q, uint64_t session, uint64_t seq)
 	return NULL;
 }
 
-static void set_late(struct core *c, struct out *o)
+static int waiting(const struct core *c, uint64_t session, uint64_t ino,
+		   uint64_t before)
 {
-	if (o->late || !o->wait.n)
-		return;
-	o->late = 1;
-	TAILQ_INSERT_TAIL(&c->late, o, late_link);
-}
-
-int core_waiting(const struct holder *h, uint64_t ino, uint64_t before,
-		 void *core)
-{
-	const struct core *c = core;
-	const struct session *s = (const struct session *)
-		((const char *)h - offsetof(struct session, holder));
 	const struct out *o;
 
 	TAILQ_FOREACH(o, &c->late, late_link) {
-		if (o->session != s->id || o->order >= before)
+		if (o->session != session || o->order >= before)
 			continue;
 		for (unsigned i = 0; i < o->n_inos; i++)
 			if (o->inos[i] == ino)
 				return 1;
 	}
 	return 0;
+}
+
+int core_waiting(const struct holder *h, uint64_t ino, uint64_t before,
+		 void *core)
+{
+	const struct session *s = (const struct session *)
+		((const char *)h - offsetof(struct session, holder));
+
+	return waiting(core, s->id, ino, before);
+}
+
+int core_behind(const struct core *c, const struct out *o)
+{
+	for (unsigned i = 0; i < o->n_inos; i++)
+		if (waiting(c, o->session, o->inos[i], o->order))
+			return 1;
+	return 0;
+}
+
+static void set_late(struct core *c, struct out *o)
+{
+	if (o->late || (!o->wait.n && !core_behind(c, o)))
+		return;
+	o->late = 1;
+	TAILQ_INSERT_TAIL(&c->late, o, late_link);
 }
 
 /* It is on its way already: to two now. */
@@ -360,7 +374,6 @@ static void withhold(struct core *c, struct req *r, struct out *o,
 		err = leases_wait_assumed(c->leases, h, &o->wait);
 	if (err)
 		core_poison(c, err);
-	set_late(c, o);
 }
 
 static int lease_attrs(struct core *c, struct session *s, struct out *o,
@@ -399,6 +412,7 @@ static void first_time(struct core *c, struct req *r, uint64_t seq,
 	if (o && !err) {
 		withhold(c, r, o, &t);
 		core_poison(c, lease_attrs(c, r->session, o, ch, &m));
+		set_late(c, o);
 	}
 	wr_fini(&w);
 }
@@ -469,8 +483,10 @@ static int refresh(struct core *c, struct out *o, const struct change *ch,
 	}
 	if (!err)
 		err = lease_attrs(c, s, o, ch, &m);
+	/* behind all that is decided by now, not only behind this answer */
 	for (unsigned i = 0; !err && i < o->n_inos; i++)
-		err = leases_end(c->leases, &s->holder, o->inos[i], o->order);
+		err = leases_end(c->leases, &s->holder, o->inos[i],
+				 c->order + 1);
 	if (!err)
 		err = ch->encode(&w, &m);
 	if (err) {

@@ -27,6 +27,7 @@
 
 #define CORE_ATTRS_MAX 3	/* attributes in an answer to a change */
 #define CORE_GRANT_STEP 65536	/* ids reserved at once */
+#define CORE_FLIGHT (16 * CORE_GRANT_STEP)
 #define CORE_SESSION_MS 3600000	/* a lapsed session is kept so long */
 #define CORE_REAP_BATCH 64	/* orphans deleted in a tick */
 #define CORE_STALL_MS 1000	/* no batch for so long: we did not listen */
@@ -143,6 +144,7 @@ struct out *core_put(struct core *c, uint64_t conn, uint32_t number,
 void core_fail(struct core *c, struct req *r, int err);
 int core_refuse(struct req *r, uint16_t status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+void core_ready(struct core *c, struct out *o);
 uint32_t core_ask(void *core, struct peer *p, uint16_t type,
 		  struct wr *body);
 /* The batch cannot be committed: @err. */
@@ -183,6 +185,8 @@ void core_change(struct core *c, struct req *r);
 /* Before the commit: an answer given again tells the attributes as they are
  * now. */
 void core_refresh(struct core *c, struct out *o);
+/* Has an older answer about the same inodes, to the same session, not left? */
+int core_behind(const struct core *c, const struct out *o);
 /* leases' waiting. */
 int core_waiting(const struct holder *h, uint64_t ino, uint64_t before,
 		 void *core);

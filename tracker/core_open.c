@@ -14,7 +14,7 @@ static void answer_ready(struct waiter *w, void *core)
 	if (!o->held)
 		return;		/* of this batch: it goes with it */
 	TAILQ_REMOVE(&c->withheld, o, link);
-	TAILQ_INSERT_TAIL(&c->ready, o, link);
+	core_ready(c, o);
 }
 
 /* A named random number, made at the first start. */
@@ -51,10 +51,9 @@ static int begin_life(struct core *c)
 		db_rollback(c->db);
 		return err;
 	}
-	/* of the last life a window may be in flight */
-	c->ids_known = c->ids_next > CORE_GRANT_STEP
-			       ? c->ids_next - CORE_GRANT_STEP
-			       : 0;
+	/* what was granted in the last few lives may still be in flight */
+	c->ids_known = c->ids_next > CORE_FLIGHT ? c->ids_next - CORE_FLIGHT
+						 : 0;
 	return db_commit(c->db, 1);
 }
 

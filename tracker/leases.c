@@ -317,10 +317,10 @@ void leases_acked(struct leases *l, struct revoke *r, const uint64_t *open,
 static void evict(struct leases *l, struct holder *h)
 {
 	size_t want = l->most / 16 + 1;
-	struct lease *e, *next, *last = TAILQ_LAST(&h->leases, lease_list);
+	struct lease *e, *next;
 
 	for (e = TAILQ_FIRST(&h->leases); e && want; e = next) {
-		next = e == last ? NULL : TAILQ_NEXT(e, of_holder);
+		next = TAILQ_NEXT(e, of_holder);
 		/* an answer on its way will give it again */
 		if (!e->read || l->ops.waiting(h, e->inode->ino, UINT64_MAX,
 					       l->ops.arg))

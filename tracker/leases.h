@@ -55,7 +55,7 @@ TAILQ_HEAD(revokes, revoke);
 
 /* One session's leases; embedded in the session. */
 struct holder {
-	TAILQ_HEAD(lease_list, lease) leases;	/* least recently granted first */
+	TAILQ_HEAD(, lease) leases;	/* least recently granted first */
 	size_t n_read;
 	struct revoke *gather;		/* unsent, takes more inodes */
 	struct revokes sent;

@@ -105,9 +105,9 @@ int ns_commit(struct ns *ns, struct arena *a, const struct m_commit *m,
 	      struct ns_touched *t);
 /* What was pushed to the slot up to version m->expect becomes one slice,
  * beneath what was pushed later.  @out->done is 0, and nothing changed, if
- * anything but pushes (a truncate, zeros that emptied it, a compaction)
- * changed the slot since.  A slice that would be covered whole is left out,
- * and its chunk is not recorded: ns_chunk() tells. */
+ * since then the slot was changed by anything but pushes (a truncate, a
+ * compaction) or empty.  When nothing of the slice would be seen it is left
+ * out, and its chunk is not recorded: ns_chunk() tells. */
 int ns_compact(struct ns *ns, const struct m_compact *m, struct ns_now now,
 	       struct m_compact_r *out, struct ns_touched *t);
 

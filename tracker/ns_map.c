@@ -268,7 +268,9 @@ int ns_commit(struct ns *ns, struct arena *a, const struct m_commit *m,
 
 	if (m->n_pushes > MSG_PUSHES_MAX || !ns_time_ok(m->mtime_ns))
 		return -EINVAL;
-	err = ns_file_get(ns, m->ino, &c.in);
+	/* a directory can be synced, but not written */
+	err = m->n_pushes ? ns_file_get(ns, m->ino, &c.in)
+			  : ns_inode_get(ns, m->ino, &c.in);
 	if (err)
 		return err;
 	*out = (struct m_commit_r){

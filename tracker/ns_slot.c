@@ -135,16 +135,13 @@ int ns_stack_load(struct ns *ns, const struct ns_inode *in, uint64_t index,
 	return got;
 }
 
-/* Zeros at the bottom lie on a hole: they say nothing.  But to somebody who
- * read the slot before they were pushed they say that what lay there is no
- * more. */
+/* Zeros at the bottom lie on a hole: they say nothing. */
 static void drop_bottom_zeros(struct ns_stack *st)
 {
 	uint32_t i = 0;
 
-	for (; i < st->n && !st->v[i].s.chunk; i++)
-		if (st->base < st->v[i].pushed)
-			st->base = st->v[i].pushed;
+	while (i < st->n && !st->v[i].s.chunk)
+		i++;
 	if (i)
 		memmove(st->v, st->v + i, (st->n - i) * sizeof(*st->v));
 	st->n -= i;
@@ -246,8 +243,10 @@ int ns_stack_merge(struct ns *ns, const struct ns_inode *in,
 
 	while (old < st->n && st->v[old].pushed <= expect)
 		old++;
-	/* if nothing is left of what was merged, then all that it would still
-	 * show is the zeros between */
+	/* If nothing is left of what was merged, then it has nothing to show
+	 * but the holes between, and what zeros deleted that have sunk to the
+	 * bottom since, and are forgotten.  (Only then can they: what is
+	 * older lies beneath them.) */
 	needed = old && !is_covered(st->v + old, st->n - old, p->pos,
 				    p->pos + len);
 	/* the reference first: what goes may be its own chunk */

@@ -130,6 +130,7 @@ class Peer:
 class Swarm:
     def __init__(self, peers=2, tracker_args=(), peer_options=None, prefix=()):
         self.dir = tempfile.mkdtemp(prefix="pspfs-e2e-")
+        os.chmod(self.dir, 0o755)       # tests also act as other users
         self.port = next(_ports)
         self.tracker_addr = f"127.0.0.1:{self.port}"
         self.key = f"{self.dir}/swarm.key"
