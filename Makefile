@@ -21,7 +21,7 @@ NET     := log text codec msg status counters buf md5 md5_avx2 md5_avx512 \
 	   rpc_out rpc_listen dgram daemon
 FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   cache slices \
-	   gate young link_wait link_calls link_beat link_batch link_held \
+	   trouble gate young link_wait link_calls link_beat link_batch link_held \
 	   link_push link peers source fetch_keep fetch_source fetch_try fetch \
 	   grants upload_put upload_sync upload served chunkd_get chunkd_put \
 	   chunkd peer_push peer opts \
@@ -31,7 +31,7 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   ops_xattr mount_opts
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
-CLI     := pspfs_main cli cli_status cli_info trouble
+CLI     := pspfs_main cli cli_status cli_info
 TRACKER := db_schema db_sqlite ns ns_chunk ns_slot ns_xattr ns_attr ns_map \
 	   ns_dir ns_rename ns_reap placement locations leases sessions swarm \
 	   garbage repair core_ns core_chunk core_change core_status \
@@ -43,7 +43,7 @@ BENCH_TRACKER := bench_ns
 
 # Unit tests and simulations, by the folder that they test.
 UNIT_NET     := unit_text unit_log unit_codec unit_msg unit_md5 unit_threads unit_key \
-		unit_loop unit_rpc unit_rpc_wire unit_dgram unit_daemon unit_buf
+		unit_loop unit_rpc unit_rpc_ends unit_rpc_wire unit_dgram unit_daemon unit_buf
 UNIT_FS      := unit_store unit_cache unit_slices unit_young unit_source \
 		unit_opts unit_link unit_peer unit_tree unit_mount_opts \
 		unit_extents unit_file unit_file_map unit_file_random

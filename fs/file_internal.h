@@ -203,13 +203,13 @@ struct files {
 	pthread_cond_t idle;	/* a reference went, while closing */
 	/* guarded by lock */
 	struct file *table;
-	TAILQ_HEAD(, file) busy;	/* uncommitted data, oldest first */
+	TAILQ_HEAD(busy_list, file) busy;	/* uncommitted, oldest first */
 	struct blocked_list blocked;
 	uint64_t dirty;		/* bytes not yet committed */
 	uint64_t unsealed;	/* of those, not yet sealed */
 	int pressed;		/* commit early */
 	int press_posted;
-	TAILQ_HEAD(, compact) compact;	/* queue */
+	TAILQ_HEAD(compact_list, compact) compact;	/* queue */
 	unsigned n_compact, compacting;
 	struct recent *recent;	/* of files that were closed */
 	uint32_t n_recent;	/* ids in there */
@@ -226,7 +226,7 @@ struct file {
 
 	/* guarded by fs->lock */
 	int refs, handles;
-	LIST_HEAD(, file_handle) open;
+	LIST_HEAD(handle_list, file_handle) open;
 	int busy;		/* on fs->busy, which holds a reference */
 	uint64_t since_ms;	/* busy since */
 	TAILQ_ENTRY(file) by_age;

@@ -16,6 +16,7 @@
 #include "link_internal.h"
 #include "log.h"
 #include "status.h"
+#include "trouble.h"
 
 static const struct rpc_ops rpc_ops;
 
@@ -78,16 +79,11 @@ static void retry(struct link *l)
 
 static void note_failure(struct link *l, int err)
 {
-	char at[ADDR_TEXT_MAX];
+	char at[ADDR_TEXT_MAX], why[LINK_WHY_MAX];
 
 	tracker_text(l, at);
-	if (err == -EACCES)
-		link_note(l, err, 1, "the tracker at %s refuses this key: "
-			  "copy the swarm's key file from there", at);
-	else
-		link_note(l, err, 0, "no tracker answers at %s (%s): "
-			  "is psptrackerd running there?", at,
-			  strerror(-err));
+	trouble_tracker(err, at, l->cfg.key_file, why, sizeof(why));
+	link_note(l, err, err == -EACCES, "%s", why);
 }
 
 static void on_down(struct rpc *c, int err, void *arg)

@@ -55,6 +55,7 @@ struct link_config {
 	struct addr trackers[LINK_TRACKERS_MAX];	/* tried in turn */
 	int n_trackers;
 	struct rpc_self self;
+	const char *key_file;	/* named in errors; outlives the link */
 	struct addr addr;	/* this peer's, as others reach it */
 	uint64_t swarm;		/* the store's; 0 new */
 	int mounted;

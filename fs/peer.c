@@ -103,6 +103,7 @@ static int join(struct peer *p, const struct peer_config *cfg,
 {
 	struct link_config lc = {
 		.n_trackers = cfg->n_trackers, .self = p->self,
+		.key_file = cfg->key_file,
 		.addr = cfg->addr, .swarm = store_swarm(p->parts.store),
 		.mounted = cfg->mounted, .timeout_ms = cfg->timeout_ms,
 	};

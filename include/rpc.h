@@ -70,7 +70,7 @@ struct rpc_ops {
 	void (*up)(struct rpc *c, void *arg);
 	/* Takes @req; NULL: all are answered -ENOSYS. */
 	void (*request)(struct rpc *c, struct rpc_req *req, void *arg);
-	/* The end, for any cause; -ECANCELED after rpc_close().  NULL is fine. */
+	/* The end, for any cause; -ECANCELED after rpc_close(); or NULL. */
 	void (*down)(struct rpc *c, int err, void *arg);
 };
 
@@ -114,7 +114,7 @@ struct loop *rpc_loop(const struct rpc *c);
 int rpc_export(struct rpc *c, const char *label, uint8_t *out, size_t n);
 
 /* Send a request and have @done called once, within @timeout_ms (-ETIMEDOUT).
- * Takes the bytes of @body (left empty; NULL: none); refs @bulk (NULL: none). */
+ * Takes the bytes of @body (left empty); refs @bulk; each may be NULL. */
 void rpc_call(struct rpc *c, uint16_t type, uint16_t flags, struct wr *body,
 	      struct buf *bulk, uint32_t timeout_ms, rpc_done done, void *arg);
 /* One-way. */

@@ -69,7 +69,7 @@ static void arm(struct rpc *c, uint64_t at_ms, uint64_t now)
 		return;
 	c->calls.wake_ms = at_ms;
 	if (event_add(c->calls.timer, &tv))
-		c->calls.wake_ms = 0;	/* no memory: the next call tries again */
+		c->calls.wake_ms = 0;	/* the next call tries again */
 }
 
 /* Moves what is over to @over; returns the earliest deadline of the rest. */

@@ -38,7 +38,7 @@
 struct tls;
 
 /* @fd stays the caller's.  The connecting side wants @role and @id (0: any)
- * at the other end.  The accepting side keeps @self until the handshake ends. */
+ * at the other end.  The accepting side uses @self until the handshake ends. */
 int tls_connect(struct tls **out, int fd, const struct rpc_self *self,
 		uint8_t role, uint64_t id);
 int tls_accept(struct tls **out, int fd, const struct rpc_self *self);

@@ -43,7 +43,7 @@ struct op {
 	uint64_t seq;		/* 0: it changes nothing */
 	uint32_t number;
 	uint64_t conn, sent_ms;
-	int resent;
+	int resent, failed;
 	struct wr body;
 	int cell;		/* -1: none */
 	size_t index;		/* in the cell's past, of what it did; 0: not */

@@ -75,8 +75,8 @@ void executed(uint64_t conn, uint32_t number, uint16_t type)
 	}
 }
 
-/* A kill may undo what was not committed, but nothing that was answered. */
-static void restarted(void)
+/* What was not committed may be undone, but nothing that was answered. */
+void undone(void)
 {
 	for (int i = 0; i < CELLS; i++) {
 		struct cell *x = &cells[i];
@@ -493,6 +493,29 @@ static void looked(struct client *c, struct op *o, const struct frame *f,
 	}
 }
 
+/* The batch failed: as if nothing had been asked.  But an error that stays
+ * the same was recorded as the answer to this number. */
+static void failed(struct client *c, struct op *o)
+{
+	if (o->type == M_hello || o->type == M_inventory) {
+		lose(c, 50);
+		return;
+	}
+	if (o->type == M_grant)
+		c->asked_grant = 0;
+	if (!o->seq) {
+		op_free(c, o);
+		return;
+	}
+	if (++o->failed == 5) {
+		o->failed = 0;
+		o->seq = ++c->seq;
+		put_u64(o->body.p, o->seq);
+	}
+	o->resent = 1;
+	op_send(c, o);
+}
+
 static void answered(struct client *c, const struct frame *f)
 {
 	struct arena a = ARENA_INIT;
@@ -505,6 +528,10 @@ static void answered(struct client *c, const struct frame *f)
 		return;
 	if (f->status == ST_SESSION) {
 		lose(c, 0);
+		return;
+	}
+	if (f->status == ST_IO || f->status == ST_NOSPC) {
+		failed(c, o);
 		return;
 	}
 	if (o->type == M_hello)
@@ -686,10 +713,10 @@ static void step(void)
 	int kill = !world.healed && rnd(1000) == 0;
 
 	world.ms += STEP_MS;
-	world_step(kill);
+	world_step(kill, !world.healed && rnd(200) == 0);
 	if (!world.core && chance(5)) {
 		tracker_start();
-		restarted();
+		undone();
 	}
 	for (int i = 0; i < CLIENTS; i++) {
 		if (clients[i].paused)
@@ -866,9 +893,10 @@ static void sim_round(uint64_t seed)
 	while (world.ms < end)
 		step();
 	check_end();
-	printf("seed %llu: %zu records, %llu cuts, %llu kills, %llu beats lost\n",
-	       (unsigned long long)seed, n_records,
+	printf("seed %llu: %zu records, %llu cuts, %llu kills, %llu batches "
+	       "failed, %llu beats lost\n", (unsigned long long)seed, n_records,
 	       (unsigned long long)world.cuts, (unsigned long long)world.kills,
+	       (unsigned long long)world.failed,
 	       (unsigned long long)world.beats_lost);
 	tear_down();
 }
@@ -881,6 +909,7 @@ int main(void)
 	long rounds = r ? atol(r) : 4;
 
 	log_init("sim_tracker", LOG_ERROR);
+	signal(SIGXFSZ, SIG_IGN);
 	for (long i = 0; i < rounds; i++)
 		sim_round(seed + (uint64_t)i);
 	return 0;

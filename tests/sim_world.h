@@ -4,16 +4,19 @@
  * A connection keeps its frames in order, delays them and can be cut: then
  * what is under way to the client is lost, and the tracker learns of it late.
  * Datagrams are lost, doubled and reordered.  The tracker can be killed, also
- * in the middle of a batch, and comes back from its database file.
+ * in the middle of a batch, and comes back from its database file.  Its disk
+ * refuses to grow a file at times: then a batch must leave no trace.
  */
 #ifndef PSPFS_SIM_WORLD_H
 #define PSPFS_SIM_WORLD_H
 
 #include <assert.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "core_internal.h"
@@ -73,7 +76,7 @@ struct world {
 	TAILQ_HEAD(, frame) frames;
 	TAILQ_HEAD(, ask) asks;
 	int healed;		/* nothing breaks any more */
-	uint64_t beats_lost, cuts, kills;
+	uint64_t beats_lost, cuts, kills, failed;
 };
 
 extern struct world world;
@@ -81,6 +84,7 @@ extern struct world world;
 /* The clients' side (sim_tracker.c). */
 void client_frame(int client, struct frame *f);
 void executed(uint64_t conn, uint32_t number, uint16_t type);
+void undone(void);
 
 static inline uint64_t rnd(uint64_t n)
 {
@@ -373,8 +377,27 @@ static inline void tracker_frame(struct frame *f)
 	}
 }
 
+/* The batch's end, perhaps on a disk that is full. */
+static inline void end_batch(int full)
+{
+	struct rlimit all, none;
+	int err;
+
+	getrlimit(RLIMIT_FSIZE, &all);
+	none = (struct rlimit){ 1, all.rlim_max };
+	if (full)
+		setrlimit(RLIMIT_FSIZE, &none);
+	err = core_end(world.core);
+	setrlimit(RLIMIT_FSIZE, &all);
+	CHECK(!err || full, "a batch failed");
+	if (!err)
+		return;
+	world.failed++;
+	undone();
+}
+
 /* All that has arrived by now, to either side. */
-static inline void world_step(int kill)
+static inline void world_step(int kill, int full)
 {
 	struct frame *f;
 
@@ -403,7 +426,7 @@ static inline void world_step(int kill)
 		return;
 	}
 	core_tick(world.core);
-	CHECK(!core_end(world.core), "a batch failed");
+	end_batch(full);
 }
 
 #endif

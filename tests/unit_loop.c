@@ -71,7 +71,7 @@ static void posts_run_in_order_and_once(void **state)
 	struct loop *l;
 
 	(void)state;
-	assert_int_equal(loop_new(&l, "a name longer than threads may have"), 0);
+	assert_int_equal(loop_new(&l, "a name longer than 15 bytes"), 0);
 	assert_false(loop_inside(l));
 	assert_non_null(loop_base(l));
 	for (int i = 0; i < THREADS; i++) {

@@ -1,14 +1,12 @@
 /*
  * unit_rpc_wire -- what may come over the wire: strangers, garbage, frames
- * that break the rules.  The other end is written with OpenSSL and blocking
- * sockets, independently of net/.
+ * that break the rules.
  */
 #include "rpc_rig.h"
+#include "rpc_raw.h"
 #include "status.h"
 
 #include <netinet/tcp.h>
-#include <openssl/err.h>
-#include <openssl/ssl.h>
 #include <signal.h>
 
 #define PORT 42200
@@ -32,136 +30,11 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* ---------------------------------------------------------- a raw TLS end */
-
-struct raw {
-	SSL_CTX *ctx;
-	SSL *ssl;
-	int fd;
-	const char *identity;
-	uint8_t psk[KEY_LEN];
-};
-
-static SSL_SESSION *raw_session(SSL *ssl, const uint8_t *psk)
-{
-	static const unsigned char id[] = { 0x13, 0x01 };
-	SSL_SESSION *s = SSL_SESSION_new();
-
-	SSL_SESSION_set1_master_key(s, psk, KEY_LEN);
-	SSL_SESSION_set_cipher(s, SSL_CIPHER_find(ssl, id));
-	SSL_SESSION_set_protocol_version(s, TLS1_3_VERSION);
-	return s;
-}
-
-static int raw_use(SSL *ssl, const EVP_MD *md, const unsigned char **id,
-		   size_t *len, SSL_SESSION **out)
-{
-	struct raw *r = SSL_get_app_data(ssl);
-
-	(void)md;
-	*out = r->identity ? raw_session(ssl, r->psk) : NULL;
-	*id = (const unsigned char *)r->identity;
-	*len = r->identity ? strlen(r->identity) : 0;
-	return 1;
-}
-
-static int raw_find(SSL *ssl, const unsigned char *id, size_t len,
-		    SSL_SESSION **out)
-{
-	struct raw *r = SSL_get_app_data(ssl);
-
-	if (key_derive(&rig.server.key, id, len, r->psk, KEY_LEN))
-		return 0;
-	*out = raw_session(ssl, r->psk);
-	return 1;
-}
-
-static void raw_tls(struct raw *r, int fd)
-{
-	struct timeval tv = { RIG_WAIT_S, 0 };
-
-	r->fd = fd;
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
-	r->ctx = SSL_CTX_new(TLS_method());
-	SSL_CTX_set_psk_use_session_callback(r->ctx, raw_use);
-	SSL_CTX_set_psk_find_session_callback(r->ctx, raw_find);
-	SSL_CTX_set_num_tickets(r->ctx, 0);
-	SSL_CTX_set_ciphersuites(r->ctx, "TLS_AES_128_GCM_SHA256");
-	r->ssl = SSL_new(r->ctx);
-	SSL_set_app_data(r->ssl, r);
-	SSL_set_fd(r->ssl, fd);
-}
-
-static int raw_socket(uint16_t port)
-{
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct addr a;
-
-	assert_true(fd >= 0);
-	assert_int_equal(addr_from_ip("127.0.0.1", 9, port, &a), 0);
-	assert_int_equal(connect(fd, (struct sockaddr *)&a.ss, a.len), 0);
-	return fd;
-}
-
-/* 1: through the handshake, and the first bytes were not refused either. */
+/* 1: through the handshake. */
 static int raw_connect(struct raw *r, const char *identity)
 {
-	memset(r, 0, sizeof(*r));
-	r->identity = identity;
-	if (identity)
-		assert_int_equal(key_derive(&rig.server.key, identity,
-					    strlen(identity), r->psk, KEY_LEN),
-				 0);
-	raw_tls(r, raw_socket(PORT));
+	raw_open(r, PORT, &rig.server.key, identity);
 	return SSL_connect(r->ssl) == 1;
-}
-
-static void raw_close(struct raw *r)
-{
-	SSL_free(r->ssl);
-	SSL_CTX_free(r->ctx);
-	close(r->fd);
-	ERR_clear_error();
-}
-
-static void raw_put(struct raw *r, const void *p, size_t n)
-{
-	if (n)
-		assert_int_equal(SSL_write(r->ssl, p, n), (int)n);
-}
-
-static int raw_get(struct raw *r, uint8_t *p, int n)
-{
-	int got = 0, k;
-
-	while (got < n) {
-		k = SSL_read(r->ssl, p + got, n - got);
-		if (k <= 0)
-			break;
-		got += k;
-	}
-	ERR_clear_error();
-	return got;
-}
-
-static void raw_header(uint8_t h[RPC_HEADER], uint32_t body, uint32_t bulk,
-		       uint32_t number, uint16_t type, uint16_t word)
-{
-	put_u32(h, body);
-	put_u32(h + 4, bulk);
-	put_u32(h + 8, number);
-	put_u16(h + 12, type);
-	put_u16(h + 14, word);
-}
-
-static void raw_frame(struct raw *r, uint32_t body, uint32_t bulk,
-		      uint32_t number, uint16_t type, uint16_t word)
-{
-	uint8_t h[RPC_HEADER];
-
-	raw_header(h, body, bulk, number, type, word);
-	raw_put(r, h, sizeof(h));
 }
 
 /* ---------------------------------------------------------- a good end */
@@ -200,12 +73,10 @@ static void a_request_right_behind_the_handshake(void **state)
 {
 	uint8_t answer[RPC_HEADER];
 	int on = 1, off = 0;
-	struct raw r = { .identity = GOOD_IDENTITY };
+	struct raw r;
 
 	(void)state;
-	key_derive(&rig.server.key, r.identity, strlen(r.identity), r.psk,
-		   KEY_LEN);
-	raw_tls(&r, raw_socket(PORT));
+	raw_open(&r, PORT, &rig.server.key, GOOD_IDENTITY);
 	setsockopt(r.fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
 	assert_int_equal(SSL_connect(r.ssl), 1);
 	raw_frame(&r, 0, 0, 1, T_ECHO, 0);
@@ -530,7 +401,7 @@ static void *raw_serve(void *arg)
 
 	if (fd < 0)
 		return NULL;
-	raw_tls(&r, fd);
+	raw_tls(&r, fd, &rig.server.key);
 	if (SSL_accept(r.ssl) == 1 &&
 	    raw_get(&r, h, sizeof(h)) == RPC_HEADER) {
 		memcpy(s->send + 8, h + 8, 4);	/* the right number */

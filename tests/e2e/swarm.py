@@ -39,6 +39,14 @@ def mounted(path):
         return any(line.split()[1] == path for line in f)
 
 
+def alive_mount(path):
+    """Mounted, and somebody answers there."""
+    try:
+        return mounted(path) and os.listdir(path) is not None
+    except OSError:
+        return False
+
+
 def run(*argv, check=True, timeout=120, **kw):
     """A command's CompletedProcess, output and errors as text."""
     done = subprocess.run([str(a) for a in argv], text=True, timeout=timeout,
@@ -85,7 +93,7 @@ class Peer:
     def start(self):
         self.proc = subprocess.Popen(self.argv(), stdin=subprocess.DEVNULL,
                                      stdout=subprocess.DEVNULL, stderr=open(self.log, "ab"))
-        wait_for(lambda: mounted(self.mnt) or self.proc.poll() is not None, f"mount {self.mnt}")
+        wait_for(lambda: alive_mount(self.mnt) or self.proc.poll() is not None, f"mount {self.mnt}")
         assert self.proc.poll() is None, self.read_log()
         return self
 

@@ -42,10 +42,10 @@ def source(tmp_path_factory):
 
 def test_tar(pair, source):
     a, b = pair
-    subprocess.run(f"tar -C {source} -cf - . | tar -C {a} -xpf -", shell=True, check=True, timeout=120)
+    subprocess.run(f"tar -C {source} --format=posix -cf - . | tar -C {a} -xpf -", shell=True, check=True, timeout=120)
     same_trees(source, b)
     assert tree_facts(source) == tree_facts(b)
-    subprocess.run(f"tar -C {b} -cf - . | tar -C {source} -df -", shell=True, check=True, timeout=120)
+    subprocess.run(f"tar -C {b} --format=posix -cf - . | tar -C {source} -df -", shell=True, check=True, timeout=120)
 
 
 def test_rsync(pair, source):
