@@ -2,7 +2,8 @@
  * upload_put -- one copy of a chunk: to the local store, or to a peer.
  *
  * The peer answers -EBADMSG when header, trailer and its own sum differ: the
- * chunk is sent again, up to UPLOAD_TRIES times.
+ * chunk is sent again, up to UPLOAD_TRIES times.  So it is when a connection
+ * breaks that had been up (TLS ends it when a bit was flipped on the way).
  */
 #include <errno.h>
 #include <stddef.h>
@@ -66,11 +67,18 @@ static void send_put(struct put *p)
 		   &body, w->wire, j->len, UPLOAD_PUT_MS, on_put, p);
 }
 
+/* Was it damaged on its way, rather than refused? */
+static int was_damaged(int err, const struct rpc_answer *a)
+{
+	return a ? err == -EBADMSG
+		 : err == -ECONNRESET || err == -EPIPE || err == -EPROTO;
+}
+
 static void on_put(void *arg, int err, const struct rpc_answer *a)
 {
 	struct put *p = arg;
 
-	if (a && err == -EBADMSG && p->tries < UPLOAD_TRIES) {
+	if (was_damaged(err, a) && p->tries < UPLOAD_TRIES) {
 		counter_add(CNT_RESENT, 1);
 		send_put(p);
 		return;

@@ -64,7 +64,9 @@ struct rpc_in {
 	int parked;			/* a request that is over the limits */
 };
 
+STAILQ_HEAD(rpc_frame_list, rpc_frame);
 TAILQ_HEAD(rpc_call_list, rpc_call);
+LIST_HEAD(rpc_list, rpc);
 
 struct rpc_calls {
 	struct rpc_call_list waiting;	/* for up, or for the window */
@@ -113,7 +115,7 @@ struct rpc {
 	struct event *again;		/* go on reading in the next round */
 	struct event *setup;		/* deadline of connect and handshake */
 	struct rpc_in in;
-	STAILQ_HEAD(, rpc_frame) out;
+	struct rpc_frame_list out;
 	int out_armed;			/* writable is sure to be called */
 	struct rpc_calls calls;
 	struct rpc_load load[2];	/* of one-way [0], of calls [1] */
@@ -123,7 +125,7 @@ struct rpc {
 struct rpc_door {
 	struct rpc_listener *listener;
 	struct loop *loop;
-	LIST_HEAD(, rpc) strangers;
+	struct rpc_list strangers;
 };
 
 /* rpc.c */

@@ -75,7 +75,7 @@ static inline int raw_socket(uint16_t port)
 	struct addr a;
 
 	assert_true(fd >= 0);
-	assert_int_equal(addr_from_ip("127.0.0.1", 9, port, &a), 0);
+	assert_int_equal(addr_from_ip(RIG_IP, sizeof(RIG_IP) - 1, port, &a), 0);
 	assert_int_equal(connect(fd, (struct sockaddr *)&a.ss, a.len), 0);
 	return fd;
 }
@@ -120,8 +120,9 @@ static inline int raw_get(struct raw *r, uint8_t *p, int n)
 	return got;
 }
 
-static inline void raw_header(uint8_t h[RPC_HEADER], uint32_t body, uint32_t bulk,
-		       uint32_t number, uint16_t type, uint16_t word)
+static inline void raw_header(uint8_t h[RPC_HEADER], uint32_t body,
+			      uint32_t bulk, uint32_t number, uint16_t type,
+			      uint16_t word)
 {
 	put_u32(h, body);
 	put_u32(h + 4, bulk);
@@ -131,7 +132,7 @@ static inline void raw_header(uint8_t h[RPC_HEADER], uint32_t body, uint32_t bul
 }
 
 static inline void raw_frame(struct raw *r, uint32_t body, uint32_t bulk,
-		      uint32_t number, uint16_t type, uint16_t word)
+			     uint32_t number, uint16_t type, uint16_t word)
 {
 	uint8_t h[RPC_HEADER];
 

@@ -285,7 +285,7 @@ static void many_threads(void **state)
 	client_close(&k[1]);
 }
 
-/* -------------------------------------------------- deadlines, back-pressure */
+/* ------------------------------------------------- deadlines, back-pressure */
 
 static void deadline(void **state)
 {

@@ -78,7 +78,7 @@ static void nobody_listens(void **state)
 	(void)state;
 	assert_int_equal(rpc_listen(&l, rig.loops, 1, &rig.server, &rig.at,
 				    &rig_ops, &rig), -EADDRINUSE);
-	assert_int_equal(addr_from_ip("127.0.0.1", 9, PORT + 1, &rig.at), 0);
+	assert_int_equal(addr_from_ip(RIG_IP, sizeof(RIG_IP) - 1, PORT + 1, &rig.at), 0);
 	client_open(&k, &rig);
 	assert_int_equal(call_once(&k, T_ECHO, RIG_CALL_MS), -ECONNREFUSED);
 	must_wait(&k.down);

@@ -200,7 +200,7 @@ static void silence(void **state)
 
 	(void)state;
 	setsockopt(lfd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	assert_int_equal(addr_from_ip("127.0.0.1", 9, RAW_PORT, &at), 0);
+	assert_int_equal(addr_from_ip(RIG_IP, sizeof(RIG_IP) - 1, RAW_PORT, &at), 0);
 	assert_int_equal(bind(lfd, (struct sockaddr *)&at.ss, at.len), 0);
 	assert_int_equal(listen(lfd, 5), 0);
 	fd = raw_socket(PORT);
@@ -426,7 +426,7 @@ static void ends_calls(struct raw_server *s, int first, int rest)
 	s->lfd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	setsockopt(s->lfd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	setsockopt(s->lfd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
-	assert_int_equal(addr_from_ip("127.0.0.1", 9, RAW_PORT, &rig.at), 0);
+	assert_int_equal(addr_from_ip(RIG_IP, sizeof(RIG_IP) - 1, RAW_PORT, &rig.at), 0);
 	assert_int_equal(bind(s->lfd, (struct sockaddr *)&rig.at.ss,
 			      rig.at.len), 0);
 	assert_int_equal(listen(s->lfd, 1), 0);
@@ -496,6 +496,6 @@ int main(void)
 	};
 
 	log_open("/dev/null");		/* these refusals are wanted */
-	signal(SIGPIPE, SIG_IGN);	/* for the raw ends; net/ needs it not */
+	signal(SIGPIPE, SIG_IGN);	/* for the raw ends only */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

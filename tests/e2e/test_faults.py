@@ -210,7 +210,7 @@ def test_compaction_of_small_writes(make_swarm):
         return max(len(x["slices"]) for x in s.info(b.path("f"))["slots"])
     wait_for(lambda: depth() <= 8, "compaction", 20)
     assert open(b.path("f"), "rb").read() == data[:size]
-    assert s.counter("compactions") >= 1
+    wait_for(lambda: s.counter("compactions") >= 1, "the counter", 10)
 
 
 def test_flipped_byte_in_transit():
