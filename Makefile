@@ -34,8 +34,8 @@ FS_MAIN := mount_main peerd_main
 CLI     := pspfs_main cli cli_status cli_info
 TRACKER := db_schema db_sqlite ns ns_chunk ns_slot ns_xattr ns_attr ns_map \
 	   ns_dir ns_rename ns_reap placement locations leases sessions swarm \
-	   garbage repair core_ns core_chunk core_change core_status \
-	   core_orphans core_hello core core_open meta server
+	   garbage repair core_ns core_chunk core_change core_late core_status \
+	   core_orphans core_hello core_out core core_open meta server
 TRACKER_MAIN := options main
 
 BENCH_NET     := bench_md5 bench_rpc

@@ -47,6 +47,7 @@ struct kernel {
 };
 
 static struct kernel *session;	/* one a process */
+static struct fuse_session *_Atomic mounted;	/* while it can be told things */
 
 static _Thread_local int kills_suid;
 static _Thread_local uint64_t init_unique;	/* 0: not in INIT */
@@ -280,6 +281,7 @@ int kernel_mount(struct kernel **out, const struct kernel_config *cfg,
 		err = open_session(k, cfg);
 	}
 	if (!err) {
+		mounted = k->se;
 		*out = k;
 		return 0;
 	}
@@ -290,6 +292,15 @@ int kernel_mount(struct kernel **out, const struct kernel_config *cfg,
 			   : "");
 	kernel_free(k);
 	return err;
+}
+
+void kernel_attr_gone(fuse_ino_t ino)
+{
+	struct fuse_session *se = mounted;
+
+	/* offset -1: the attributes alone, no page (that could block) */
+	if (se)
+		fuse_lowlevel_notify_inval_inode(se, ino, -1, 0);
 }
 
 /* --------------------------------------------------------------- running */
@@ -349,6 +360,7 @@ void kernel_free(struct kernel *k)
 {
 	if (!k)
 		return;
+	mounted = NULL;
 	/* Frees only.  What was detached while in use must not be unmounted
 	 * by its path again: there may be another mount by now. */
 	if (k->se && k->gone)

@@ -46,6 +46,10 @@ void kernel_unmount(struct kernel *k);
 /* When no request can be answered any more. */
 void kernel_free(struct kernel *k);
 
+/* What the kernel remembers of @ino's attributes is no longer true.  From any
+ * thread; nothing it waits for waits for us. */
+void kernel_attr_gone(fuse_ino_t ino);
+
 /* fuse_lowlevel_ops.init */
 void kernel_init(void *userdata, struct fuse_conn_info *conn);
 /* Is the request that this worker handles to clear suid and sgid bits? */

@@ -212,6 +212,8 @@ uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n)
 	uint32_t open = 0;
 
 	tree_revoked(o->tree, inos, n);
+	for (uint32_t i = 0; i < n; i++)
+		kernel_attr_gone(ops_fuse_ino(o, inos[i]));
 	if (files) {
 		open = files_revoked(files, inos, n);
 		user_gone(o);
@@ -238,6 +240,7 @@ void ops_attr(void *arg, const struct m_attr *a)
 	struct ops *o = arg;
 
 	tree_update(o->tree, a);
+	kernel_attr_gone(ops_fuse_ino(o, a->ino));
 }
 
 /* An orphan lives until each session said that it has it open no more: say
@@ -291,12 +294,18 @@ void ops_stat(struct ops *o, const struct m_attr *attr, struct stat *st)
 	};
 }
 
+double ops_attr_timeout(const struct ops *o)
+{
+	return link_leased(o->link) ? OPS_ATTR_US / 1e6 : 0;
+}
+
 void ops_entry(struct ops *o, const struct m_attr *attr,
 	       struct fuse_entry_param *e)
 {
 	*e = (struct fuse_entry_param){
 		.ino = ops_fuse_ino(o, attr->ino),
 		.generation = 1,
+		.attr_timeout = ops_attr_timeout(o),
 	};
 	ops_stat(o, attr, &e->attr);
 }
@@ -399,7 +408,7 @@ void call_reply_attr(struct call *c, const struct m_attr *a)
 	struct stat st;
 
 	ops_stat(c->ops, a, &st);
-	fuse_reply_attr(c->req, &st, 0);
+	fuse_reply_attr(c->req, &st, ops_attr_timeout(c->ops));
 	call_free(c);
 }
 

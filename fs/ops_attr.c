@@ -42,7 +42,7 @@ void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	(void)fi;
 	if (!ops_cached(o, ops_ino(o, ino), &attr)) {
 		ops_stat(o, &attr, &st);
-		fuse_reply_attr(req, &st, 0);
+		fuse_reply_attr(req, &st, ops_attr_timeout(o));
 		return;
 	}
 	c = call_new(req);

@@ -18,6 +18,10 @@
 enum {
 	OPS_NAME = MSG_NAME_MAX + 1,
 	OPS_SEEN = 4096,	/* files whose page cache is remembered */
+	/* How long the kernel may believe attributes that are leased: one tick
+	 * of its clock, so that the look-up of a name and the permission check
+	 * that follows are one question.  A revocation ends it at once. */
+	OPS_ATTR_US = 1000,
 	OPS_STATFS_MS = 1000,	/* how long an answer of statfs is used */
 };
 
@@ -84,6 +88,8 @@ fuse_ino_t ops_fuse_ino(const struct ops *o, uint64_t ino);
 void ops_stat(struct ops *o, const struct m_attr *attr, struct stat *st);
 void ops_entry(struct ops *o, const struct m_attr *attr,
 	       struct fuse_entry_param *e);
+/* How long the kernel may believe an answer, seconds: 0 without a lease. */
+double ops_attr_timeout(const struct ops *o);
 /* From the tree, if its leases stand: 0, -ENOENT (names), -EAGAIN. */
 int ops_cached(struct ops *o, uint64_t ino, struct m_attr *out);
 int ops_cached_name(struct ops *o, uint64_t dir, const char *name,

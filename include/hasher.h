@@ -5,8 +5,10 @@
  * HASHER_WAIT_US have passed since the oldest came; then runs md5_many()
  * over what is there and calls each job's done.
  * Adds to the counters MD5_BYTES and MD5_US.
- * Threads: submit from any; done runs on the hasher's thread and must be
- *          quick (post to a loop or a pool).
+ * Threads: submit from any, without a lock that done takes; done runs on the
+ *          hasher's thread and must be quick (post to a loop or a pool); for
+ *          an urgent job of at most HASHER_INLINE bytes it runs before
+ *          hasher_submit() returns.
  * Memory:  the job and its data belong to the caller until done is called.
  */
 #ifndef PSPFS_HASHER_H
@@ -17,6 +19,7 @@
 #include "md5.h"
 
 #define HASHER_WAIT_US 2000
+#define HASHER_INLINE 16384	/* bytes: hashing takes less than handing over */
 
 struct hash_job {
 	struct md5_job job;

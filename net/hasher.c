@@ -131,6 +131,10 @@ int hasher_new(struct hasher **out)
 
 void hasher_submit(struct hasher *h, struct hash_job *j)
 {
+	if (j->urgent && j->job.len <= HASHER_INLINE) {
+		run_batch(&j, 1);
+		return;
+	}
 	j->queued_us = now_us();
 	pthread_mutex_lock(&h->lock);
 	STAILQ_INSERT_TAIL(&h->queue, j, next);

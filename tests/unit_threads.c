@@ -180,6 +180,8 @@ static void hasher_serves_many_threads(void **state)
 	assert_true(counter_get(CNT_MD5_BYTES) - bytes == sum);
 }
 
+static const uint8_t large[HASHER_INLINE + 1];
+
 /* How long @j takes behind an idle one that waits for company. */
 static uint64_t urgent_us(struct hasher *h, struct test_job j[2])
 {
@@ -190,6 +192,10 @@ static uint64_t urgent_us(struct hasher *h, struct test_job j[2])
 	for (unsigned i = 0; i < 2; i++) {
 		job_init(&j[i], &count, i);
 		j[i].hash.urgent = i == 1;
+		if (i == 1) {	/* too large to be done at once */
+			j[i].hash.job.data = large;
+			j[i].hash.job.len = sizeof(large);
+		}
 		hasher_submit(h, &j[i].hash);
 		usleep(100);	/* it is asleep by now, mostly */
 	}
@@ -224,6 +230,34 @@ static void hasher_waits_its_time(void **state)
 		job_check(&pair[1]);
 	}
 	assert_true(fastest < HASHER_WAIT_US);
+	hasher_free(h);
+}
+
+static void note_thread(struct hash_job *j)
+{
+	struct test_job *t = (struct test_job *)j;
+
+	t->data[0] = pthread_equal(*(pthread_t *)t->count, pthread_self()) != 0;
+}
+
+/* Small and urgent: done before hasher_submit() returns, on our thread. */
+static void hasher_does_small_ones_at_once(void **state)
+{
+	pthread_t me = pthread_self();
+	struct test_job j;
+	struct hasher *h;
+	uint8_t expect[16];
+
+	(void)state;
+	assert_int_equal(hasher_new(&h), 0);
+	j = (struct test_job){ .count = (struct done_count *)&me };
+	j.hash = (struct hash_job){ .urgent = 1, .done = note_thread,
+				    .job = { .data = large,
+					     .len = HASHER_INLINE } };
+	hasher_submit(h, &j.hash);
+	assert_int_equal(j.data[0], 1);
+	md5_one(large, HASHER_INLINE, expect);
+	assert_memory_equal(j.hash.job.md5, expect, 16);
 	hasher_free(h);
 }
 
@@ -347,6 +381,7 @@ int main(void)
 		cmocka_unit_test(pool_runs_in_parallel),
 		cmocka_unit_test(hasher_serves_many_threads),
 		cmocka_unit_test(hasher_waits_its_time),
+		cmocka_unit_test(hasher_does_small_ones_at_once),
 		cmocka_unit_test(hasher_free_runs_what_is_queued),
 		cmocka_unit_test(buf_sizes),
 		cmocka_unit_test(buf_reuses_large_blocks),

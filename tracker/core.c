@@ -1,18 +1,3 @@
-/*
- * How an answer finds its way out.
- *
- * While a batch runs, all that is to go out is queued in core.out, in the
- * order in which it was decided.  At the batch's end, once it is committed:
- * what waits for nobody goes; an answer that waits for revocations moves to
- * core.withheld, and from there to core.ready when the last one is in.  What
- * is ready leaves with the end of the batch that made it so.
- *
- * The revocations go last: a client that gets one has by then every answer
- * that was decided before it, and forgets what those said.  All but those
- * that are withheld: so a revocation of what such an answer says is kept
- * back until that has left (leases.h), and so is a later answer to the same
- * session about the same inodes.
- */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -45,27 +30,11 @@ void core_poison(struct core *c, int err)
 		c->err = err;
 }
 
-/* Takes @body.  NULL: no memory, and the batch is lost. */
-struct out *core_put(struct core *c, uint64_t conn, uint32_t number,
-		     uint16_t type, uint16_t status, struct wr *body)
+void core_upkeep_failed(int err, const char *what)
 {
-	struct out *o = calloc(1, sizeof(*o));
-
-	if (!o) {
-		wr_fini(body);
-		core_poison(c, -ENOMEM);
-		return NULL;
-	}
-	o->conn = conn;
-	o->number = number;
-	o->type = type;
-	o->status = status;
-	o->body = *body;
-	*body = WR_INIT;
-	o->order = ++c->order;
-	waiter_init(&o->wait);
-	TAILQ_INSERT_TAIL(&c->out, o, link);
-	return o;
+	if (err)
+		log_warn("%s failed (%s): it is tried again", what,
+			 strerror(-err));
 }
 
 int core_refuse(struct req *r, uint16_t status, const char *fmt, ...)
@@ -79,43 +48,15 @@ int core_refuse(struct req *r, uint16_t status, const char *fmt, ...)
 	return -EPERM;	/* any: r->status says it */
 }
 
-static void error_body(struct wr *w, const char *text)
-{
-	struct m_error e = { .text = str_of(text) };
-
-	if (!m_error_encode(w, &e))
-		return;
-	wr_fini(w);
-	*w = WR_INIT;
-}
-
 void core_fail(struct core *c, struct req *r, int err)
 {
 	struct wr w = WR_INIT;
 
 	if (!r->number)
 		return;
-	error_body(&w, r->text);
+	core_error_body(&w, r->text);
 	core_put(c, r->conn->conn, r->number, r->type | M_REPLY,
 		 r->status ? r->status : status_of_errno(err), &w);
-}
-
-uint32_t core_ask(void *core, struct peer *p, uint16_t type, struct wr *body)
-{
-	struct core *c = core;
-	struct out *o;
-
-	if (!p->conn || !core_conn(c, p->conn)) {
-		wr_fini(body);
-		return 0;
-	}
-	if (!++c->number)
-		++c->number;
-	o = core_put(c, p->conn, c->number, type, 0, body);
-	if (!o)
-		return 0;
-	o->request = 1;
-	return o->number;
 }
 
 /* --------------------------------------------------------------- requests */
@@ -183,6 +124,7 @@ void core_request(struct core *c, uint64_t conn, uint32_t number,
 	if (!r.conn)
 		return;
 	counter_add(CNT_RPCS, 1);
+	c->served++;
 	r.session = r.conn->session;
 	r.number = number;
 	r.type = type;
@@ -241,8 +183,7 @@ void core_answer(struct core *c, uint64_t conn, uint32_t number,
 		err = repair_answered(c->repair, number, status == ST_OK);
 		break;
 	}
-	if (err)
-		core_poison(c, err);
+	core_upkeep_failed(err, "noting a copy");
 }
 
 /* ------------------------------------------------------------- connections */
@@ -329,156 +270,9 @@ void core_begin(struct core *c, struct core_time now)
 		forgive(c, gap);
 	}
 	c->now = now;
-	c->in_batch = 1;
+	c->served = 0;
 	c->sync = 0;
 	c->err = db_begin(c->db);
-}
-
-static void out_lost(struct core *c, const struct out *o)
-{
-	if (o->request && o->number)
-		core_answer(c, o->conn, o->number, o->type, ST_NOTCONN, NULL,
-			    0);
-}
-
-static void out_send(struct core *c, struct out *o, uint64_t conn,
-		     uint32_t number, struct wr *body)
-{
-	if (!core_conn(c, conn)) {
-		out_lost(c, o);
-		return;
-	}
-	if (o->request)
-		c->io.send(c->io.arg, conn, number, o->type, body);
-	else
-		c->io.answer(c->io.arg, conn, number, o->type, o->status,
-			     body);
-}
-
-static void emit(struct core *c, struct out *o)
-{
-	for (struct dup *d = o->dups; d; d = d->next) {
-		struct wr copy = WR_INIT;
-
-		wr_bytes(&copy, o->body.p, o->body.len);
-		out_send(c, o, d->conn, d->number, &copy);
-		wr_fini(&copy);
-	}
-	out_send(c, o, o->conn, o->number, &o->body);
-	core_out_free(c, o);
-}
-
-/* Nobody is waited for any more: in the order in which they were decided. */
-void core_ready(struct core *c, struct out *o)
-{
-	struct out *p;
-
-	TAILQ_FOREACH(p, &c->ready, link)
-		if (p->order > o->order)
-			break;
-	if (p)
-		TAILQ_INSERT_BEFORE(p, o, link);
-	else
-		TAILQ_INSERT_TAIL(&c->ready, o, link);
-}
-
-/* All that goes out after a batch that was committed. */
-static void let_go(struct core *c)
-{
-	struct out *o, *next;
-
-	while ((o = TAILQ_FIRST(&c->out))) {
-		TAILQ_REMOVE(&c->out, o, link);
-		o->held = o->late;
-		if (o->wait.n)
-			TAILQ_INSERT_TAIL(&c->withheld, o, link);
-		else if (o->late)
-			core_ready(c, o);
-		else
-			emit(c, o);
-	}
-	for (o = TAILQ_FIRST(&c->ready); o; o = next) {
-		next = TAILQ_NEXT(o, link);
-		if (core_behind(c, o))
-			continue;
-		TAILQ_REMOVE(&c->ready, o, link);
-		emit(c, o);
-	}
-}
-
-/* Every answer of a batch that failed is that failure, and nothing is asked
- * of anybody for a reason that may have been undone. */
-static void let_fail(struct core *c)
-{
-	struct out *o;
-
-	while ((o = TAILQ_FIRST(&c->out))) {
-		TAILQ_REMOVE(&c->out, o, link);
-		if (o->request) {
-			out_lost(c, o);
-			core_out_free(c, o);
-			continue;
-		}
-		waiter_fini(&o->wait);
-		wr_fini(&o->body);
-		o->body = WR_INIT;
-		o->status = status_of_errno(c->err);
-		error_body(&o->body, "the tracker's database failed");
-		emit(c, o);
-	}
-}
-
-static void send_peers(struct core *c)
-{
-	struct m_peers m = { 0 };
-	struct arena a = ARENA_INIT;
-	struct wr w = WR_INIT, copy;
-	struct conn *n, *next;
-	int err;
-
-	err = swarm_list(c->swarm, &a, 0, c->now.ms, &m.peers, &m.n_peers);
-	if (!err)
-		err = m_peers_encode(&w, &m);
-	HASH_ITER (hh, c->conns, n, next) {
-		if (err || n->closing || !n->session || n->session->light)
-			continue;
-		if (!n->wants_peers && !c->swarm->changed)
-			continue;
-		n->wants_peers = 0;
-		copy = WR_INIT;
-		wr_bytes(&copy, w.p, w.len);
-		c->io.send(c->io.arg, n->conn, 0, M_peers, &copy);
-		wr_fini(&copy);
-	}
-	wr_fini(&w);
-	arena_fini(&a);
-	if (!err)
-		c->swarm->changed = 0;
-}
-
-static void send_revokes(struct core *c)
-{
-	struct revoke *v;
-
-	while ((v = leases_unsent(c->leases))) {
-		struct session *s = (struct session *)
-			((char *)v->holder - offsetof(struct session, holder));
-		struct m_revoke m = { v->inos, v->n };
-		struct wr w = WR_INIT;
-
-		if (!++c->number)
-			++c->number;
-		v->number = c->number;
-		counter_add(CNT_REVOKES, 1);
-		if (!s->conn || !core_conn(c, s->conn))
-			continue;	/* until it resumes, or its time ends */
-		if (m_revoke_encode(&w, &m))
-			core_close(c, core_conn(c, s->conn), "no memory");
-		else
-			c->io.send(c->io.arg, s->conn, v->number, M_revoke,
-				   &w);
-		wr_fini(&w);
-	}
 }
 
 /* In memory it is as if the batch had never been. */
@@ -500,7 +294,9 @@ static void undo(struct core *c)
 		if (s->light)
 			continue;
 		leases_drop(c->leases, &s->holder);
-		s->live = 0;
+		/* one that was to be resumed has files open all the same */
+		s->live = s->epoch > 1 &&
+			  !leases_assume(c->leases, &s->holder);
 	}
 	if (core_orphans_load(c))
 		log_error("orphans cannot be listed: they are deleted after "
@@ -546,21 +342,20 @@ int core_end(struct core *c)
 		db_rollback(c->db);
 	else
 		core_poison(c, db_commit(c->db, c->sync));
-	counter_add(CNT_BATCHES, 1);
+	counter_add(CNT_BATCHES, !!c->served);
 	err = c->err;
-	c->in_batch = 0;
 	if (!err) {
 		sessions_committed(c->sessions);
 		apply_bereft(c);
 		garbage_tell(c->garbage, c->swarm, core_ask, c);
-		let_go(c);
+		core_let_go(c);
 	} else {
 		log_error("a batch was not committed: %s", strerror(-err));
-		let_fail(c);
+		core_let_fail(c);
 		undo(c);
 	}
-	send_peers(c);
-	send_revokes(c);
+	core_send_peers(c);
+	core_send_revokes(c);
 	HASH_ITER (hh, c->conns, n, next)
 		n->greeted = 0;
 	c->err = 0;
@@ -583,6 +378,5 @@ void core_tick(struct core *c)
 		c->sync = 1;
 	if (err >= 0)
 		err = repair_tick(c->repair, c->now.ms);
-	if (err < 0)
-		core_poison(c, err);
+	core_upkeep_failed(err < 0 ? err : 0, "deleting or copying chunks");
 }

@@ -11,6 +11,12 @@
  * change leaves only when (a) its transaction is committed - and on the disk
  * where it holds an fsync - and (b) every other session that held a lease on
  * what was touched has acknowledged the revocation, or its lease has ended.
+ *
+ * What a client has to do for its part: answer M_revoke once it has dropped
+ * what it cached of these inodes, without waiting for anything; drop all that
+ * it cached before it says hello again; and cache nothing from the answer to
+ * a change that it sent more than once (what that says may be old).
+ *
  * Failure: when the commit fails, every answer of the batch becomes that
  * error and nothing of the batch has happened.
  *

@@ -208,7 +208,7 @@ static void answer_hello(struct core *c, struct req *r, uint8_t resumed)
 	if (m_hello_r_encode(&w, &m))
 		core_poison(c, -ENOMEM);
 	core_put(c, r->conn->conn, r->number, M_hello_r, ST_OK, &w);
-	r->conn->wants_peers = 1;
+	r->conn->wants_peers = c->wants_peers = 1;
 }
 
 void core_serve_hello(struct core *c, struct req *r)

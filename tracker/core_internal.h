@@ -1,12 +1,14 @@
 /*
  * core_internal -- what the files of the core share.
  *
- *   core.c         batches, connections, what goes out, time
+ *   core.c         requests, connections, batches, time
+ *   core_out.c     what goes out, and when
  *   core_open.c    its making and its end
  *   core_orphans.c inodes without a name, deleted when nobody has them open
  *   core_hello.c   sessions: hello, bye, heartbeat, release, their end
  *   core_ns.c      requests that read the namespace
- *   core_change.c  requests that change it: applied once, answered late
+ *   core_change.c  requests that change it: applied once
+ *   core_late.c    their answers: withheld, in order, given again
  *   core_chunk.c   ids, placement, who holds what
  *   core_status.c  statfs, status
  */
@@ -110,7 +112,9 @@ struct core {
 	int swept;			/* each idle orphan is in that list */
 
 	/* the batch */
-	int in_batch, err, sync;
+	int err, sync;
+	unsigned served;		/* requests */
+	int wants_peers;		/* some connection does */
 	struct outs out;		/* of this batch, in order */
 	struct outs withheld;		/* committed, they wait */
 	struct outs ready;		/* committed, they go with this batch */
@@ -139,17 +143,29 @@ typedef int (*serve_fn)(struct core *c, struct req *r, struct wr *w);
 /* core.c */
 struct conn *core_conn(const struct core *c, uint64_t conn);
 void core_close(struct core *c, struct conn *n, const char *why);
-struct out *core_put(struct core *c, uint64_t conn, uint32_t number,
-		     uint16_t type, uint16_t status, struct wr *body);
 void core_fail(struct core *c, struct req *r, int err);
 int core_refuse(struct req *r, uint16_t status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-void core_ready(struct core *c, struct out *o);
-uint32_t core_ask(void *core, struct peer *p, uint16_t type,
-		  struct wr *body);
 /* The batch cannot be committed: @err. */
 void core_poison(struct core *c, int err);
+/* Work of our own failed and changed nothing: no reason to fail others. */
+void core_upkeep_failed(int err, const char *what);
 struct ns_now core_ns_now(const struct core *c);
+
+/* core_out.c */
+struct out *core_put(struct core *c, uint64_t conn, uint32_t number,
+		     uint16_t type, uint16_t status, struct wr *body);
+void core_error_body(struct wr *w, const char *text);
+/* A request of ours to @p: its number, or 0; takes @body. */
+uint32_t core_ask(void *core, struct peer *p, uint16_t type,
+		  struct wr *body);
+/* Nobody is waited for any more. */
+void core_ready(struct core *c, struct out *o);
+/* After the batch's end: all goes, or fails; then the rest. */
+void core_let_go(struct core *c);
+void core_let_fail(struct core *c);
+void core_send_peers(struct core *c);
+void core_send_revokes(struct core *c);
 
 /* core_orphans.c */
 int core_orphans_load(struct core *c);
@@ -182,6 +198,8 @@ int core_lease(struct core *c, struct session *s, uint64_t ino);
 
 /* core_change.c */
 void core_change(struct core *c, struct req *r);
+
+/* core_late.c */
 /* Before the commit: an answer given again tells the attributes as they are
  * now. */
 void core_refresh(struct core *c, struct out *o);

@@ -125,13 +125,14 @@ void core_orphans_reap(struct core *c)
 			continue;
 		}
 		got = ns_reap(c->ns, ino, core_ns_now(c));
-		if (got < 0) {
-			core_poison(c, got);
-			return;
-		}
 		if (got == 1)
 			continue;	/* a large one: the rest of it */
 		c->n_idle--;
+		if (got < 0) {
+			core_upkeep_failed(got, "deleting an orphan");
+			c->swept = 0;
+			return;
+		}
 		forget(c, o);
 	}
 }

@@ -31,7 +31,7 @@ struct garbage {
 	int64_t offset_ms;	/* wall clock minus monotonic */
 	uint64_t due[GARBAGE_BATCH];
 	int n_due;
-	TAILQ_HEAD(, drop) drops;
+	TAILQ_HEAD(drop_list, drop) drops;
 	struct untold *untold;
 };
 
@@ -129,7 +129,8 @@ static void remember(struct garbage *g, uint64_t id)
 {
 	struct untold *u;
 
-	if (garbage_untold(g, id) || HASH_COUNT(g->untold) >= GARBAGE_UNTOLD_MAX)
+	if (garbage_untold(g, id) ||
+	    HASH_COUNT(g->untold) >= GARBAGE_UNTOLD_MAX)
 		return;
 	u = calloc(1, sizeof(*u));
 	if (!u)

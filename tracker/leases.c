@@ -18,7 +18,7 @@ struct lease {
 
 struct inode {
 	uint64_t ino;
-	LIST_HEAD(, lease) leases;
+	LIST_HEAD(inode_leases, lease) leases;
 	UT_hash_handle hh;
 };
 
@@ -34,7 +34,7 @@ struct leases {
 	size_t most;
 	struct inode *inodes;
 	struct revokes unsent;
-	LIST_HEAD(, holder) assumed;
+	LIST_HEAD(holder_list, holder) assumed;
 	unsigned n_assumed;
 };
 

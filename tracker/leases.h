@@ -34,11 +34,12 @@
 
 struct leases;
 struct wait;
+LIST_HEAD(waits, wait);
 
 /* Something that waits for revocations; embedded in what waits. */
 struct waiter {
 	unsigned n;		/* revocations that it waits for */
-	LIST_HEAD(, wait) waits;
+	struct waits waits;
 };
 
 /* A revocation: one message to one holder. */
@@ -49,13 +50,13 @@ struct revoke {
 	uint64_t *inos;
 	uint32_t n, cap;
 	uint64_t after;			/* answers older than this; 0: none */
-	LIST_HEAD(, wait) waits;
+	struct waits waits;
 };
 TAILQ_HEAD(revokes, revoke);
 
 /* One session's leases; embedded in the session. */
 struct holder {
-	TAILQ_HEAD(, lease) leases;	/* least recently granted first */
+	TAILQ_HEAD(holder_leases, lease) leases;	/* oldest grant first */
 	size_t n_read;
 	struct revoke *gather;		/* unsent, takes more inodes */
 	struct revokes sent;

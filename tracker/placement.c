@@ -31,7 +31,8 @@ struct choice {
 
 static int fits(const struct choice *ch, const struct candidate *c)
 {
-	return c->free >= ch->need && !among(c->num, ch->except, ch->n_except) &&
+	return c->free >= ch->need &&
+	       !among(c->num, ch->except, ch->n_except) &&
 	       !among(c->num, ch->out, ch->n_out);
 }
 

@@ -24,7 +24,7 @@ struct repair {
 	uint64_t next_ms;		/* the next starts, poked or not */
 	uint64_t rest_ms;		/* not before */
 	struct repair_counts now, last;
-	TAILQ_HEAD(, flight) flights;
+	TAILQ_HEAD(flight_list, flight) flights;
 	unsigned n_flights;
 };
 
@@ -209,11 +209,12 @@ int repair_tick(struct repair *r, uint64_t now_ms)
 			err = mend(r, &c[i], now_ms);
 	}
 	arena_fini(&a);
-	if (!err && n < REPAIR_PAGE) {
+	if (err || n < REPAIR_PAGE) {
 		r->walking = 0;
 		r->rest_ms = now_ms + REST_MS;
-		r->last = r->now;
 	}
+	if (!err && !r->walking)
+		r->last = r->now;
 	return err;
 }
 
@@ -285,8 +286,9 @@ int repair_answered(struct repair *r, uint32_t number, int ok)
 	r->n_flights--;
 	p = swarm_num(r->env.swarm, f->peer);
 	if (!ok) {
-		log_info("peer %s:%u did not copy chunk %llu: it is tried again",
-			 p->addr, p->port, (unsigned long long)f->chunk);
+		log_info("peer %s:%u did not copy chunk %llu: it is tried "
+			 "again", p->addr, p->port,
+			 (unsigned long long)f->chunk);
 		goto out;
 	}
 	counter_add(CNT_COPIED, 1);

@@ -7,7 +7,7 @@
 struct sessions {
 	struct db *db;
 	struct session *all;
-	LIST_HEAD(, session) changed;	/* in this batch */
+	LIST_HEAD(session_list, session) changed;	/* in this batch */
 };
 
 static const char *const tables[] = {
