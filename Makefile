@@ -13,7 +13,8 @@ CFLAGS  ?= -O2 -g
 CFLAGS  += $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -O1)
 LDFLAGS += $(if $(SAN),-fsanitize=$(SAN))
 CPPFLAGS += -D_GNU_SOURCE -DFUSE_USE_VERSION=314 -Iinclude
-ALL_CFLAGS = -std=gnu11 -pthread $(WARN) $(CPPFLAGS) $(CFLAGS) -MMD -MP
+# sys/queue.h's TAILQ_LAST and _PREV read one struct through another.
+ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing -pthread $(WARN) $(CPPFLAGS) $(CFLAGS) -MMD -MP
 
 # Every source file, by folder, in dependency order.
 NET     := log text codec msg status counters buf md5 md5_avx2 md5_avx512 \
