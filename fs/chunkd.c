@@ -7,11 +7,11 @@
 #include "chunkd.h"
 
 #include <errno.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "chunkd_internal.h"
+#include "container.h"
 
 /* ---------------------------------------------------------- connections */
 
@@ -84,8 +84,7 @@ static void on_down(struct rpc *c, int err, void *arg)
 
 static void on_ended(struct loop_work *w)
 {
-	struct chunkd_op *op = (struct chunkd_op *)((char *)w -
-					offsetof(struct chunkd_op, work));
+	struct chunkd_op *op = container_of(w, struct chunkd_op, work);
 	struct chunkd_conn *k = op->conn;
 	struct chunkd_op *next = NULL;
 

@@ -7,16 +7,12 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <stddef.h>
 #include <string.h>
 
 #include "chunkd_internal.h"
+#include "container.h"
 #include "counters.h"
 #include "log.h"
-
-#define op_of(ptr, member)                                                \
-	((struct chunkd_op *)((char *)(ptr) -                              \
-			      offsetof(struct chunkd_op, member)))
 
 static void fail(struct chunkd_op *op, int err)
 {
@@ -58,7 +54,7 @@ static void ignore(void *arg, int err, const struct rpc_answer *a)
 
 static void quarantine(struct pool_work *w)
 {
-	struct chunkd_op *op = op_of(w, pool);
+	struct chunkd_op *op = container_of(w, struct chunkd_op, pool);
 	const struct parts *parts = op->conn->cd->parts;
 	struct m_bad_copy m = { .chunk = op->meta.chunk, .corrupt = 1 };
 	struct wr body = WR_INIT;
@@ -77,7 +73,7 @@ static void quarantine(struct pool_work *w)
 
 static void on_hashed(struct hash_job *j)
 {
-	struct chunkd_op *op = op_of(j, hash);
+	struct chunkd_op *op = container_of(j, struct chunkd_op, hash);
 	const struct parts *parts = op->conn->cd->parts;
 
 	counter_add(CNT_MD5_CHECKED, 1);
@@ -92,7 +88,7 @@ static void on_hashed(struct hash_job *j)
 
 static void read_copy(struct pool_work *w)
 {
-	struct chunkd_op *op = op_of(w, pool);
+	struct chunkd_op *op = container_of(w, struct chunkd_op, pool);
 	const struct parts *parts = op->conn->cd->parts;
 	uint64_t chunk = op->meta.chunk;
 	int err;

@@ -5,16 +5,12 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <stddef.h>
 #include <string.h>
 
 #include "chunkd_internal.h"
+#include "container.h"
 #include "counters.h"
 #include "log.h"
-
-#define op_of(ptr, member)                                                \
-	((struct chunkd_op *)((char *)(ptr) -                              \
-			      offsetof(struct chunkd_op, member)))
 
 static void fail(struct chunkd_op *op, int err)
 {
@@ -25,7 +21,7 @@ static void fail(struct chunkd_op *op, int err)
 
 static void write_copy(struct pool_work *w)
 {
-	struct chunkd_op *op = op_of(w, pool);
+	struct chunkd_op *op = container_of(w, struct chunkd_op, pool);
 	const struct parts *parts = op->conn->cd->parts;
 	struct m_put_r r = { 0 };
 	struct wr body = WR_INIT;
@@ -61,7 +57,7 @@ static void corrupt(struct chunkd_op *op)
 
 static void on_hashed(struct hash_job *j)
 {
-	struct chunkd_op *op = op_of(j, hash);
+	struct chunkd_op *op = container_of(j, struct chunkd_op, hash);
 
 	counter_add(CNT_MD5_CHECKED, 1);
 	if (memcmp(j->job.md5, op->meta.md5, MD5_LEN)) {
@@ -96,7 +92,7 @@ void chunkd_put(struct chunkd_op *op)
 
 static void sync_copies(struct pool_work *w)
 {
-	struct chunkd_op *op = op_of(w, pool);
+	struct chunkd_op *op = container_of(w, struct chunkd_op, pool);
 	struct m_sync_r r = { 0 };
 	struct wr body = WR_INIT;
 	int err;

@@ -7,10 +7,10 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "container.h"
 #include "fetch_internal.h"
 #include "log.h"
 
@@ -24,8 +24,7 @@ struct keep {
 
 static void write_copy(struct pool_work *w)
 {
-	struct keep *k = (struct keep *)((char *)w -
-					 offsetof(struct keep, work));
+	struct keep *k = container_of(w, struct keep, work);
 	struct fetch *ft = k->fetch;
 	uint64_t id = k->meta.chunk;
 	int err, kind;

@@ -6,16 +6,13 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "container.h"
 #include "counters.h"
 #include "fetch_internal.h"
 #include "log.h"
-
-#define attempt_of(ptr, member)                                           \
-	((struct attempt *)((char *)(ptr) - offsetof(struct attempt, member)))
 
 void attempt_free(struct attempt *a)
 {
@@ -25,7 +22,7 @@ void attempt_free(struct attempt *a)
 
 static void on_home(struct loop_work *w)
 {
-	flight_result(attempt_of(w, work));
+	flight_result(container_of(w, struct attempt, work));
 }
 
 static void go_home(struct attempt *a, int err)
@@ -77,7 +74,7 @@ static void check(struct attempt *a)
 
 static void quarantine(struct pool_work *w)
 {
-	struct attempt *a = attempt_of(w, pool);
+	struct attempt *a = container_of(w, struct attempt, pool);
 	struct flight *f = a->flight;
 	struct link_info us;
 
@@ -102,7 +99,7 @@ static void corrupt(struct attempt *a)
 
 static void on_hashed(struct hash_job *j)
 {
-	struct attempt *a = attempt_of(j, hash);
+	struct attempt *a = container_of(j, struct attempt, hash);
 
 	counter_add(CNT_MD5_CHECKED, 1);
 	if (memcmp(j->job.md5, a->flight->want.chunk.md5, MD5_LEN))
@@ -115,7 +112,7 @@ static void on_hashed(struct hash_job *j)
 
 static void read_local(struct pool_work *w)
 {
-	struct attempt *a = attempt_of(w, pool);
+	struct attempt *a = container_of(w, struct attempt, pool);
 	const struct m_chunk *want = &a->flight->want.chunk;
 	struct chunk_meta m;
 	int err;

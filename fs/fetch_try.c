@@ -9,11 +9,11 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "container.h"
 #include "counters.h"
 #include "fetch_internal.h"
 #include "log.h"
@@ -99,8 +99,7 @@ struct located {
 
 static void on_located_home(struct loop_work *w)
 {
-	struct located *o = (struct located *)((char *)w -
-					       offsetof(struct located, work));
+	struct located *o = container_of(w, struct located, work);
 	struct flight *f = o->flight;
 	struct link_info us;
 
@@ -249,8 +248,7 @@ static void go_on(struct flight *f)
 
 void flight_start(struct loop_work *w)
 {
-	struct flight *f = (struct flight *)((char *)w -
-					     offsetof(struct flight, work));
+	struct flight *f = container_of(w, struct flight, work);
 
 	if (store_has(f->fetch->parts->store, f->id)) {
 		f->out++;

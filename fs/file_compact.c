@@ -13,12 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "container.h"
 #include "counters.h"
 #include "file_internal.h"
 #include "log.h"
 
 struct compact {
-	struct upload_job job;	/* first member */
+	struct upload_job job;
 	TAILQ_ENTRY(compact) next;
 	struct file *f;		/* referenced */
 	uint64_t slot;
@@ -236,7 +237,7 @@ static void swapped(void *arg, int err, const struct rpc_answer *a)
 
 static void uploaded(struct upload_job *j, int err)
 {
-	struct compact *c = (struct compact *)j;	/* first member */
+	struct compact *c = container_of(j, struct compact, job);
 	struct m_compact m = { .ino = c->f->ino, .expect = c->expect };
 	struct wr w = WR_INIT;
 

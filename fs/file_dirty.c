@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "container.h"
 #include "file_internal.h"
 #include "log.h"
 #include "text.h"
@@ -205,7 +206,7 @@ int files_start(struct files *fs)
 
 static void stop_timer(struct loop_work *w)
 {
-	struct files *fs = (void *)((char *)w - offsetof(struct files, stop));
+	struct files *fs = container_of(w, struct files, stop);
 
 	if (fs->timer)
 		loop_timer_free(fs->timer);

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "container.h"
 #include "file_internal.h"
 #include "log.h"
 
@@ -69,7 +70,7 @@ static void upload_failed(struct file *f, struct extent *e, int err,
 
 void file_uploaded(struct upload_job *j, int err)
 {
-	struct extent *e = (struct extent *)j;	/* its first member */
+	struct extent *e = container_of(j, struct extent, job);
 	struct file *f = file_get(e->f);
 	struct todo t;
 

@@ -107,7 +107,7 @@ struct want {
 };
 
 struct read {
-	struct map_wait wait;	/* first member */
+	struct map_wait wait;
 	struct file *f;
 	uint64_t off;
 	size_t size;

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "container.h"
 #include "counters.h"
 #include "file_internal.h"
 
@@ -246,7 +247,7 @@ static void read_try(struct read *r)
 
 void file_read_resume(struct map_wait *w)
 {
-	struct read *r = (struct read *)w;	/* its first member */
+	struct read *r = container_of(w, struct read, wait);
 	struct page *p = w->page;
 	struct page **v;
 

@@ -9,10 +9,10 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "container.h"
 #include "link_internal.h"
 #include "log.h"
 #include "status.h"
@@ -282,8 +282,7 @@ static void on_tick(void *arg)
 
 void link_begin(struct loop_work *w)
 {
-	struct link *l = (struct link *)((char *)w -
-					 offsetof(struct link, start_work));
+	struct link *l = container_of(w, struct link, start_work);
 	struct addr at = l->cfg.addr;
 	int err;
 
@@ -324,8 +323,7 @@ static void free_timer(struct loop_timer **t)
 /* Posted by link_close(); then, with a connection, by its end. */
 void link_end(struct loop_work *w)
 {
-	struct link *l = (struct link *)((char *)w -
-					 offsetof(struct link, close_work));
+	struct link *l = container_of(w, struct link, close_work);
 	struct m_bye m = { .session = l->session };
 	struct wr body = WR_INIT;
 	int was_up = l->state == LINK_UP;

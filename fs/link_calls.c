@@ -7,9 +7,9 @@
  * in the list, to be sent again, in the same order, after the next hello.
  */
 #include <errno.h>
-#include <stddef.h>
 #include <stdlib.h>
 
+#include "container.h"
 #include "counters.h"
 #include "link_internal.h"
 #include "log.h"
@@ -129,8 +129,7 @@ void link_calls_end(struct link *l, int err)
 
 static void on_posted(struct loop_work *w)
 {
-	struct link_call *c = (struct link_call *)((char *)w -
-					offsetof(struct link_call, work));
+	struct link_call *c = container_of(w, struct link_call, work);
 	struct link *l = c->link;
 
 	TAILQ_INSERT_TAIL(&l->calls, c, entry);
@@ -172,8 +171,7 @@ struct one_way {
 
 static void on_one_way(struct loop_work *w)
 {
-	struct one_way *o = (struct one_way *)((char *)w -
-					       offsetof(struct one_way, work));
+	struct one_way *o = container_of(w, struct one_way, work);
 
 	if (o->link->state == LINK_UP)
 		rpc_send(o->link->rpc, o->type, &o->body);

@@ -6,10 +6,10 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "container.h"
 #include "counters.h"
 #include "log.h"
 #include "peer_internal.h"
@@ -71,8 +71,7 @@ struct removal {
 
 static void remove_chunks(struct pool_work *w)
 {
-	struct removal *r = (struct removal *)((char *)w -
-					       offsetof(struct removal, work));
+	struct removal *r = container_of(w, struct removal, work);
 	struct peer *p = r->peer;
 
 	for (uint32_t i = 0; i < r->n; i++) {
@@ -151,8 +150,7 @@ static void copy_end(struct copy_job *c, int err)
 
 static void write_replica(struct pool_work *w)
 {
-	struct copy_job *c = (struct copy_job *)((char *)w -
-					offsetof(struct copy_job, work));
+	struct copy_job *c = container_of(w, struct copy_job, work);
 	const struct parts *parts = &c->peer->parts;
 	int err;
 

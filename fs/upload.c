@@ -8,10 +8,10 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "container.h"
 #include "log.h"
 #include "upload_internal.h"
 
@@ -219,8 +219,7 @@ static void dispatch(struct upload_work *w, const uint32_t *targets,
 
 static void on_grant(struct grants_wait *wait, int err, struct grant *g)
 {
-	struct upload_work *w = (struct upload_work *)((char *)wait -
-				offsetof(struct upload_work, wait));
+	struct upload_work *w = container_of(wait, struct upload_work, wait);
 	struct link_info us;
 
 	if (err) {
@@ -243,8 +242,7 @@ static void on_grant(struct grants_wait *wait, int err, struct grant *g)
 
 static void on_hashed(struct hash_job *h)
 {
-	struct upload_work *w = (struct upload_work *)((char *)h -
-				offsetof(struct upload_work, hash));
+	struct upload_work *w = container_of(h, struct upload_work, hash);
 	struct upload_job *j = w->job;
 
 	memcpy(j->md5, h->job.md5, MD5_LEN);

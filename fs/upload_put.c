@@ -6,10 +6,10 @@
  * breaks that had been up (TLS ends it when a bit was flipped on the way).
  */
 #include <errno.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "container.h"
 #include "counters.h"
 #include "upload_internal.h"
 
@@ -31,7 +31,7 @@ static void end(struct put *p, int err)
 
 static void write_here(struct pool_work *pw)
 {
-	struct put *p = (struct put *)((char *)pw - offsetof(struct put, pool));
+	struct put *p = container_of(pw, struct put, pool);
 	const struct upload_job *j = p->work->job;
 	const struct parts *parts = p->work->u->parts;
 	struct chunk_meta m = {

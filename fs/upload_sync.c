@@ -9,10 +9,10 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "container.h"
 #include "log.h"
 #include "upload_internal.h"
 
@@ -233,8 +233,7 @@ static void group_done(struct group *g, int err)
 
 static void sync_here(struct pool_work *w)
 {
-	struct group *g = (struct group *)((char *)w -
-					   offsetof(struct group, pool));
+	struct group *g = container_of(w, struct group, pool);
 
 	group_done(g, store_sync(g->sync->u->parts->store, g->ids, g->n));
 }

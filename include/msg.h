@@ -89,19 +89,7 @@ int str_eq(struct str a, struct str b);
 
 /* --- types --- */
 enum msg_type {
-#define U8(f)
-#define U16(f)
-#define U32(f)
-#define U64(f)
-#define I64(f)
-#define MD5(f)
-#define STR(f, max)
-#define REC(type, f)
-#define LIST(type, f, max)
-#define LIST_U32(f, max)
-#define LIST_U64(f, max)
-#define REC_BEGIN(name)
-#define REC_END(name)
+#include "msg_nofields.h"
 #define MSG_BEGIN(name, type) M_##name = type,
 #define MSG_END(name)
 #include "msg.def"
@@ -113,19 +101,7 @@ enum msg_type {
 #define M_MUTATES(type) (((type) & 0xff00u) == 0x0200u)
 
 /* --- functions --- */
-#define U8(f)
-#define U16(f)
-#define U32(f)
-#define U64(f)
-#define I64(f)
-#define MD5(f)
-#define STR(f, max)
-#define REC(type, f)
-#define LIST(type, f, max)
-#define LIST_U32(f, max)
-#define LIST_U64(f, max)
-#define REC_BEGIN(name)
-#define REC_END(name)
+#include "msg_nofields.h"
 #define MSG_BEGIN(name, type)                                             \
 	int m_##name##_encode(struct wr *w, const struct m_##name *m);     \
 	int m_##name##_decode(struct m_##name *m, struct arena *a,         \

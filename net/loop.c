@@ -19,6 +19,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "container.h"
+
 #define LOOP_NAME_MAX 16	/* of pthread_setname_np(), with the NUL */
 
 struct loop {
@@ -196,7 +198,7 @@ struct loop_call {
 
 static void on_call(struct loop_work *w)
 {
-	struct loop_call *c = (struct loop_call *)w;
+	struct loop_call *c = container_of(w, struct loop_call, work);
 
 	c->fn(c->arg);
 	free(c);
@@ -222,7 +224,7 @@ struct loop_errand {
 
 static void on_errand(struct loop_work *w)
 {
-	struct loop_errand *e = (struct loop_errand *)w;
+	struct loop_errand *e = container_of(w, struct loop_errand, work);
 
 	e->fn(e->arg);
 	sem_post(&e->over);

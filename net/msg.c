@@ -229,19 +229,7 @@ static void *get_list(struct rd *r, struct arena *a, uint32_t *count,
 const char *msg_name(uint16_t type)
 {
 	switch (type) {
-#define U8(f)
-#define U16(f)
-#define U32(f)
-#define U64(f)
-#define I64(f)
-#define MD5(f)
-#define STR(f, max)
-#define REC(type, f)
-#define LIST(type, f, max)
-#define LIST_U32(f, max)
-#define LIST_U64(f, max)
-#define REC_BEGIN(name)
-#define REC_END(name)
+#include "msg_nofields.h"
 #define MSG_BEGIN(name, type) case M_##name: return #name;
 #define MSG_END(name)
 #include "msg.def"

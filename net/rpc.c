@@ -7,16 +7,13 @@
 #include <assert.h>
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "container.h"
 #include "counters.h"
 #include "rpc_internal.h"
-
-#define rpc_of(ptr, member) \
-	((struct rpc *)((char *)(ptr) - offsetof(struct rpc, member)))
 
 /* ---------------------------------------------------------- references */
 
@@ -214,7 +211,7 @@ void rpc_down(struct rpc *c, int err)
 /* What is queued gets one chance to leave. */
 static void on_close(struct loop_work *w)
 {
-	struct rpc *c = rpc_of(w, close_work);
+	struct rpc *c = container_of(w, struct rpc, close_work);
 
 	if (c->state == RPC_UP && !rpc_out_flush(c)) {
 		tls_write_end(c->tls);
@@ -279,7 +276,7 @@ void rpc_socket_tune(int fd)
 
 static void on_connect(struct loop_work *w)
 {
-	struct rpc *c = rpc_of(w, start_work);
+	struct rpc *c = container_of(w, struct rpc, start_work);
 	int err = rpc_events_open(c);
 
 	if (err) {

@@ -7,10 +7,10 @@
  * rpc_internal.h.
  */
 #include <errno.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "container.h"
 #include "rpc_internal.h"
 #include "status.h"
 
@@ -30,9 +30,6 @@ struct rpc_call {
 	rpc_done done;
 	void *arg;
 };
-
-#define call_of(ptr, member) \
-	((struct rpc_call *)((char *)(ptr) - offsetof(struct rpc_call, member)))
 
 static void list_move(struct rpc_call *k, struct rpc_call_list *to)
 {
@@ -124,7 +121,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 
 static void call_gone(struct rpc *c, struct rpc_frame *f)
 {
-	struct rpc_call *k = call_of(f, frame);
+	struct rpc_call *k = container_of(f, struct rpc_call, frame);
 
 	(void)c;
 	rpc_frame_fini(f);
@@ -194,7 +191,7 @@ static void submit(struct rpc *c, struct rpc_call *k)
 
 static void on_submit(struct loop_work *w)
 {
-	struct rpc_call *k = call_of(w, work);
+	struct rpc_call *k = container_of(w, struct rpc_call, work);
 	struct rpc *c = k->conn;
 
 	submit(c, k);

@@ -8,11 +8,11 @@
  */
 #include <assert.h>
 #include <errno.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "container.h"
 #include "counters.h"
 #include "log.h"
 #include "rpc_internal.h"
@@ -67,8 +67,7 @@ void rpc_door_leave(struct rpc *c, int err)
 
 static void on_stranger(struct loop_work *w)
 {
-	struct rpc *c = (struct rpc *)((char *)w -
-				       offsetof(struct rpc, start_work));
+	struct rpc *c = container_of(w, struct rpc, start_work);
 	int err;
 
 	LIST_INSERT_HEAD(&c->door->strangers, c, strangers);

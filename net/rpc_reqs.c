@@ -7,11 +7,11 @@
  */
 #include <errno.h>
 #include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "container.h"
 #include "msg.h"
 #include "rpc_internal.h"
 #include "status.h"
@@ -22,9 +22,6 @@ struct req {
 	struct loop_work work;
 	size_t size;			/* as it counts in rpc.load */
 };
-
-#define req_of(ptr, member) \
-	((struct req *)((char *)(ptr) - offsetof(struct req, member)))
 
 static size_t size_of(const struct rpc_in *in)
 {
@@ -43,7 +40,7 @@ int rpc_reqs_room(const struct rpc *c, const struct rpc_in *in)
 
 static void req_gone(struct rpc *c, struct rpc_frame *f)
 {
-	struct req *r = req_of(f, frame);
+	struct req *r = container_of(f, struct req, frame);
 	struct rpc_load *load = &c->load[r->pub.number != 0];
 
 	load->n--;
@@ -94,7 +91,7 @@ static void finish(struct rpc *c, struct req *r)
 
 static void on_finish(struct loop_work *w)
 {
-	struct req *r = req_of(w, work);
+	struct req *r = container_of(w, struct req, work);
 
 	finish(r->pub.conn, r);
 }
@@ -117,7 +114,7 @@ static void hand_over(struct req *r)
 
 void rpc_reply(struct rpc_req *req, struct wr *body, struct buf *bulk)
 {
-	struct req *r = req_of(req, pub);
+	struct req *r = container_of(req, struct req, pub);
 	int err = rpc_frame_fill(&r->frame, req->type | RPC_ANSWER, ST_OK, body,
 				 bulk);
 
@@ -129,7 +126,7 @@ void rpc_reply(struct rpc_req *req, struct wr *body, struct buf *bulk)
 
 void rpc_reply_status(struct rpc_req *req, uint16_t status, struct wr *body)
 {
-	struct req *r = req_of(req, pub);
+	struct req *r = container_of(req, struct req, pub);
 	int err = rpc_frame_fill(&r->frame, req->type | RPC_ANSWER, status,
 				 body, NULL);
 
@@ -141,7 +138,7 @@ void rpc_reply_status(struct rpc_req *req, uint16_t status, struct wr *body)
 
 void rpc_fail(struct rpc_req *req, int err, const char *fmt, ...)
 {
-	struct req *r = req_of(req, pub);
+	struct req *r = container_of(req, struct req, pub);
 	uint16_t type = req->type | RPC_ANSWER;
 	uint16_t status = err ? status_of_errno(err) : ST_IO;
 	char text[MSG_TEXT_MAX];
@@ -164,5 +161,5 @@ void rpc_req_free(struct rpc_req *req)
 	if (req->number)
 		rpc_fail(req, -ECANCELED, "dropped");
 	else
-		hand_over(req_of(req, pub));
+		hand_over(container_of(req, struct req, pub));
 }

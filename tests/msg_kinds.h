@@ -213,19 +213,7 @@ static void raw_str(struct wr *w, struct str s, uint32_t max)
 
 /* --------------------------------------------------- one entry a message */
 
-#define U8(f)
-#define U16(f)
-#define U32(f)
-#define U64(f)
-#define I64(f)
-#define MD5(f)
-#define STR(f, max)
-#define REC(type, f)
-#define LIST(type, f, max)
-#define LIST_U32(f, max)
-#define LIST_U64(f, max)
-#define REC_BEGIN(name)
-#define REC_END(name)
+#include "msg_nofields.h"
 
 /* The same functions for all, behind void pointers. */
 struct kind {

@@ -1,11 +1,10 @@
 /*
- * A request's way: loop thread, on_request -> job -> metadata thread,
- * run_request -> core_request ... core_io.answer -> rpc_reply.  The other way
- * round: core_io.send -> rpc_call -> loop thread, on_done -> job -> metadata
- * thread, run_done -> core_answer.
+ * A request's way: on_request -> job -> run_request -> core_request ...
+ * core_io.answer -> rpc_reply.  The other way round: core_io.send -> rpc_call
+ * -> on_done -> job -> run_done -> core_answer.  Jobs, since the core works
+ * in batches; all on the metadata thread.
  *
- * A link is made on its loop, in on_up; from then on the loop uses nothing
- * of it but its number.  It ends with the job of its on_down, the last of
+ * A link is made in on_up and ends with the job of its on_down, the last of
  * its jobs.
  */
 #include "server.h"
@@ -15,11 +14,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "container.h"
 #include "dgram.h"
 #include "log.h"
-#include "loop.h"
 #include "msg.h"
 #include "rpc.h"
 #include "status.h"
@@ -28,8 +26,6 @@
 struct server {
 	/* fixed after open */
 	struct meta *meta;
-	struct loop *loops[SERVER_LOOPS_MAX];
-	int n_loops;
 	struct rpc_listener *listener;
 	uint32_t lease_ms;
 	uint64_t last;			/* link's number; atomic */
@@ -64,9 +60,6 @@ struct link {
 	UT_hash_handle hh;
 };
 
-#define of(ptr, type, member) \
-	((type *)((char *)(ptr) - offsetof(type, member)))
-
 static struct link *find(const struct server *s, uint64_t no)
 {
 	struct link *k;
@@ -79,7 +72,7 @@ static struct link *find(const struct server *s, uint64_t no)
 
 static void run_up(struct meta_job *j, struct core *c)
 {
-	struct link *k = of(j, struct link, up);
+	struct link *k = container_of(j, struct link, up);
 	struct server *s = k->server;
 	char ip[ADDR_TEXT_MAX];
 
@@ -109,7 +102,7 @@ static void leave(struct server *s, struct link *k)
 
 static void run_down(struct meta_job *j, struct core *c)
 {
-	struct link *k = of(j, struct link, down);
+	struct link *k = container_of(j, struct link, down);
 	struct server *s = k->server;
 	struct pending *p, *next;
 
@@ -196,7 +189,7 @@ static int expect(struct link *k, struct rpc_req *req)
 
 static void run_request(struct meta_job *j, struct core *c)
 {
-	struct request *r = of(j, struct request, job);
+	struct request *r = container_of(j, struct request, job);
 	struct link *k = find(r->server, r->link);
 	struct rpc_req *req = r->req;
 	struct buf *body = req->body ? buf_ref(req->body) : NULL;
@@ -280,7 +273,7 @@ struct asked {
 
 static void run_done(struct meta_job *j, struct core *c)
 {
-	struct asked *a = of(j, struct asked, job);
+	struct asked *a = container_of(j, struct asked, job);
 
 	core_answer(c, a->link, a->number, a->type, a->status,
 		    a->body ? a->body->data : NULL,
@@ -358,7 +351,7 @@ struct beat {
 
 static void run_beat(struct meta_job *j, struct core *c)
 {
-	struct beat *b = of(j, struct beat, job);
+	struct beat *b = container_of(j, struct beat, job);
 	struct server *s = b->server;
 	struct wr w = WR_INIT;
 
@@ -412,22 +405,14 @@ int server_open(struct server *s, struct meta *m, const struct key *key,
 		uint64_t id, const struct addr *at, uint32_t lease_ms)
 {
 	const struct rpc_self self = { *key, ROLE_TRACKER, id };
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	int err = 0;
+	struct loop *loop = meta_loop(m);
+	int err;
 
 	s->meta = m;
 	s->lease_ms = lease_ms;
-	while (!err && s->n_loops < SERVER_LOOPS_MAX &&
-	       (s->n_loops < cpus || !s->n_loops)) {
-		err = loop_new(&s->loops[s->n_loops], "sockets");
-		if (!err)
-			s->n_loops++;
-	}
+	err = dgram_open(&s->dgram, loop, at, on_dgram, s);
 	if (!err)
-		err = dgram_open(&s->dgram, s->loops[0], at, on_dgram, s);
-	if (!err)
-		err = rpc_listen(&s->listener, s->loops, s->n_loops, &self, at,
-				 &ops, s);
+		err = rpc_listen(&s->listener, &loop, 1, &self, at, &ops, s);
 	return err;
 }
 
@@ -438,7 +423,7 @@ struct closing {
 
 static void run_close(struct meta_job *j, struct core *c)
 {
-	struct closing *cl = of(j, struct closing, job);
+	struct closing *cl = container_of(j, struct closing, job);
 	struct server *s = cl->server;
 	struct link *k, *next;
 
@@ -476,8 +461,6 @@ void server_free(struct server *s)
 {
 	if (!s)
 		return;
-	for (int i = 0; i < s->n_loops; i++)
-		loop_free(s->loops[i]);
 	pthread_mutex_destroy(&s->lock);
 	pthread_cond_destroy(&s->quiet);
 	free(s);

@@ -1,13 +1,13 @@
 /*
- * server -- the tracker's sockets: carries frames between the event loops
- * and the metadata thread.
+ * server -- the tracker's sockets, on the metadata thread's own loop:
+ * carries frames between them and the core.
  *
  * Happy path: server_new() -> core_new() with server_io() -> meta_start() ->
  * server_open(); at the end server_close() -> meta_stop() -> server_free().
  * A connection that passed its handshake is a link.  Everything about it
  * becomes a job for the metadata thread, which owns links and requests.
  *
- * Threads: one calls these; inside, the loops' and the metadata thread.
+ * Threads: one calls these; inside, the metadata thread.
  */
 #ifndef PSPFS_SERVER_H
 #define PSPFS_SERVER_H
@@ -17,7 +17,6 @@
 #include "meta.h"
 #include "text.h"
 
-#define SERVER_LOOPS_MAX 4
 #define SERVER_COPY_MS 120000	/* for a peer to fetch a chunk */
 #define SERVER_ASK_MS 30000	/* for it to do what else it is told */
 
