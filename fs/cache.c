@@ -4,11 +4,8 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 
-/* An allocation that fails inside uthash leaves hh.tbl NULL. */
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
-
 #include "cache.h"
+#include "table.h"
 
 struct cached {
 	uint64_t chunk;
@@ -121,7 +118,7 @@ void cache_put(struct cache *c, uint64_t chunk, struct buf *b)
 	while (b->cap > c->limit - c->bytes)
 		take_out(c, TAILQ_FIRST(&c->lru), &gone);
 	HASH_ADD(hh, c->table, chunk, sizeof(e->chunk), e);
-	if (e->hh.tbl) {
+	if (TABLE_ADDED(e)) {
 		TAILQ_INSERT_TAIL(&c->lru, e, lru);
 		c->bytes += b->cap;
 	} else {

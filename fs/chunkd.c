@@ -7,6 +7,7 @@
 #include "chunkd.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,6 +106,13 @@ void chunkd_op_end(struct chunkd_op *op)
 {
 	op->work.fn = on_ended;
 	loop_post(rpc_loop(op->conn->rpc), &op->work);
+}
+
+void chunkd_op_fail(struct chunkd_op *op, int err)
+{
+	rpc_fail(op->req, err, "chunk %016" PRIx64 ": %s", op->meta.chunk,
+		 strerror(-err));
+	chunkd_op_end(op);
 }
 
 static void answer_busy(struct chunkd_op *op, uint32_t *others, uint32_t n)

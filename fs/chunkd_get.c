@@ -14,13 +14,6 @@
 #include "counters.h"
 #include "log.h"
 
-static void fail(struct chunkd_op *op, int err)
-{
-	rpc_fail(op->req, err, "chunk %016" PRIx64 ": %s", op->meta.chunk,
-		 strerror(-err));
-	chunkd_op_end(op);
-}
-
 static void answer(struct chunkd_op *op)
 {
 	struct chunk_meta *m = &op->meta;
@@ -32,7 +25,7 @@ static void answer(struct chunkd_op *op)
 	struct wr w = WR_INIT;
 
 	if (!wire) {
-		fail(op, -ENOMEM);
+		chunkd_op_fail(op, -ENOMEM);
 		return;
 	}
 	memcpy(r.md5, op->buf->data + op->buf->len, MD5_LEN);
@@ -68,7 +61,7 @@ static void quarantine(struct pool_work *w)
 	m.peer = us.num;
 	m_bad_copy_encode(&body, &m);	/* a failure shows in body.err */
 	link_call(parts->link, M_bad_copy, &body, ignore, NULL);
-	fail(op, -EBADMSG);
+	chunkd_op_fail(op, -EBADMSG);
 }
 
 static void on_hashed(struct hash_job *j)
@@ -100,7 +93,7 @@ static void read_copy(struct pool_work *w)
 		return;
 	}
 	if (err) {
-		fail(op, err);
+		chunkd_op_fail(op, err);
 		return;
 	}
 	/* Nobody else has the buf yet. */
@@ -120,7 +113,7 @@ void chunkd_get(struct chunkd_op *op)
 	if (op->buf) {
 		answer(op);
 	} else if (!store_has(parts->store, op->meta.chunk)) {
-		fail(op, -ENOENT);
+		chunkd_op_fail(op, -ENOENT);
 	} else {
 		op->pool.fn = read_copy;
 		pool_run(parts->pool, &op->pool);

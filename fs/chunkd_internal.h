@@ -57,6 +57,8 @@ struct chunkd {
 /* chunkd.c */
 /* The request was answered; frees @op.  Any thread. */
 void chunkd_op_end(struct chunkd_op *op);
+/* Likewise, with -errno @err. */
+void chunkd_op_fail(struct chunkd_op *op, int err);
 
 /* chunkd_get.c */
 void chunkd_get(struct chunkd_op *op);

@@ -12,13 +12,6 @@
 #include "counters.h"
 #include "log.h"
 
-static void fail(struct chunkd_op *op, int err)
-{
-	rpc_fail(op->req, err, "chunk %016" PRIx64 ": %s", op->meta.chunk,
-		 strerror(-err));
-	chunkd_op_end(op);
-}
-
 static void write_copy(struct pool_work *w)
 {
 	struct chunkd_op *op = container_of(w, struct chunkd_op, pool);
@@ -33,7 +26,7 @@ static void write_copy(struct pool_work *w)
 		if (err != -ENOSPC)
 			log_warn("chunk %016" PRIx64 " cannot be stored: %s",
 				 op->meta.chunk, strerror(-err));
-		fail(op, err);
+		chunkd_op_fail(op, err);
 		return;
 	}
 	counter_add(CNT_CHUNKS_RECEIVED, 1);
@@ -52,7 +45,7 @@ static void corrupt(struct chunkd_op *op)
 	log_warn("chunk %016" PRIx64 " came corrupt from %s: refused",
 		 op->meta.chunk,
 		 addr_text(rpc_peer_addr(op->conn->rpc), from));
-	fail(op, -EBADMSG);
+	chunkd_op_fail(op, -EBADMSG);
 }
 
 static void on_hashed(struct hash_job *j)
@@ -76,7 +69,7 @@ void chunkd_put(struct chunkd_op *op)
 
 	if (!op->meta.chunk || !len || len > STORE_CHUNK_MAX || !bulk ||
 	    bulk->len != (size_t)len + MD5_LEN) {
-		fail(op, -EINVAL);
+		chunkd_op_fail(op, -EINVAL);
 		return;
 	}
 	if (memcmp(bulk->data + len, op->meta.md5, MD5_LEN)) {

@@ -25,8 +25,9 @@ static json_t *counters_json(const struct m_counter *c, uint32_t n)
 
 	for (i = 0; i < n; i++)
 		if (counter_json(c[i].which))
-			json_object_set_new(o, counter_json(c[i].which),
-					    json_integer((json_int_t)c[i].value));
+			json_object_set_new(
+				o, counter_json(c[i].which),
+				json_integer((json_int_t)c[i].value));
 	return o;
 }
 

@@ -25,7 +25,7 @@
 #include "source.h"
 
 #define FETCH_GET_MS 10000	/* the deadline of one request to a peer */
-#define FETCH_KEEP_MAX 64	/* cached copies being written; more are not kept */
+#define FETCH_KEEP_MAX 64	/* cached copies being written at once */
 
 struct fetch_waiter {
 	STAILQ_ENTRY(fetch_waiter) next;
@@ -66,7 +66,7 @@ struct flight {
 	unsigned round;
 	uint64_t deadline_ms, rng;
 	struct loop_timer *timer;	/* of the hedge or of the next round */
-	uint8_t spoilt;			/* kind of the local copy found corrupt */
+	uint8_t spoilt;		/* kind of the local copy found corrupt */
 };
 
 struct attempt {
@@ -76,7 +76,7 @@ struct attempt {
 	struct pool_work pool;
 	struct loop_work work;
 	int err;
-	int corrupt;			/* the bytes were not what they should be */
+	int corrupt;		/* the bytes were not what they should be */
 	struct buf *buf;		/* the payload, its MD5 behind it */
 	uint32_t busy[MSG_HOLDERS_MAX];	/* ask these instead */
 	uint32_t n_busy;

@@ -121,7 +121,7 @@ static struct file *file_new(struct files *fs, const struct m_attr *attr)
 	TAILQ_INIT(&f->extents);
 	TAILQ_INIT(&f->waiters);
 	HASH_ADD(hh, fs->table, ino, sizeof(f->ino), f);
-	if (!f->hh.tbl) {
+	if (!TABLE_ADDED(f)) {
 		pthread_mutex_destroy(&f->lock);
 		free(f);
 		return NULL;

@@ -16,15 +16,12 @@
 #include <pthread.h>
 #include <sys/queue.h>
 
-/* An allocation that fails inside uthash leaves hh.tbl NULL. */
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
-
 #include "file.h"
 #include "loop.h"
 #include "ranges.h"
 #include "slices.h"
 #include "spans.h"
+#include "table.h"
 
 enum {
 	FILE_SLOT_MIN = 1 << 10,	/* bytes of a slot */

@@ -52,7 +52,7 @@ static struct mchunk *chunk_add(struct page *p, const struct m_chunk *m)
 	if (n)
 		memcpy(c->holders, m->holders, n);
 	HASH_ADD(hh, p->chunks, c.id, sizeof(c->c.id), c);
-	if (!c->hh.tbl) {
+	if (!TABLE_ADDED(c)) {
 		free(c);
 		return NULL;
 	}

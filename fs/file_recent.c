@@ -71,7 +71,7 @@ static int keep(struct file *f)
 	r->n = f->n_recent;
 	r->cap = f->recent_cap;
 	HASH_ADD(hh, f->fs->recent, ino, sizeof(r->ino), r);
-	if (!r->hh.tbl) {
+	if (!TABLE_ADDED(r)) {
 		free(r);
 		return 0;
 	}

@@ -45,7 +45,7 @@ static struct slot *slot_get(struct file *f, uint64_t index)
 	s->index = index;
 	TAILQ_INIT(&s->sealed);
 	HASH_ADD(hh, f->slots, index, sizeof(s->index), s);
-	if (!s->hh.tbl) {
+	if (!TABLE_ADDED(s)) {
 		free(s);
 		return NULL;
 	}

@@ -47,7 +47,8 @@ struct kernel {
 };
 
 static struct kernel *session;	/* one a process */
-static struct fuse_session *_Atomic mounted;	/* while it can be told things */
+/* While it can be told things. */
+static struct fuse_session *_Atomic mounted;
 
 static _Thread_local int kills_suid;
 static _Thread_local uint64_t init_unique;	/* 0: not in INIT */

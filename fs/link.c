@@ -163,7 +163,8 @@ static void refused(struct link *l, int err, const struct rpc_answer *a)
 	char at[ADDR_TEXT_MAX];
 
 	tracker_text(l, at);
-	if (m_error_decode(&e, &mem, a->body->data, a->body->len) || !e.text.len)
+	if (m_error_decode(&e, &mem, a->body->data, a->body->len) ||
+	    !e.text.len)
 		e.text = str_of(strerror(-err));
 	link_note(l, err, 1, "the tracker at %s refuses this peer: %.*s", at,
 		  (int)e.text.len, e.text.p);

@@ -14,7 +14,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,38 +68,20 @@ static void terminate(struct mount *m)
 static void *signals(void *arg)
 {
 	struct mount *m = arg;
-	int sig, asked = 0;
-	sigset_t set;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	while (!sigwait(&set, &sig)) {
-		if (sig == SIGHUP) {
-			log_reopen();
-			continue;
-		}
-		if (asked++)
-			_exit(MOUNT_SYSTEM);	/* impatient */
-		terminate(m);
-	}
-	return NULL;
+	daemon_wait_signal();
+	terminate(m);
+	daemon_wait_signal();
+	_exit(MOUNT_SYSTEM);	/* impatient */
 }
 
 /* Before any other thread: they inherit the mask. */
 static int signals_start(struct mount *m)
 {
 	pthread_t thread;
-	sigset_t set;
 	int err;
 
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	daemon_block_signals();
 	err = pthread_create(&thread, NULL, signals, m);
 	if (!err)
 		pthread_detach(thread);
@@ -249,10 +230,27 @@ static int finish(struct mount *m)
 	return err;
 }
 
+/* In the background nobody reads stderr: the log goes beside the chunks. */
+static int log_to_store(const struct mount *m)
+{
+	char path[PATH_MAX];
+
+	if (m->opts.log || m->opts.foreground)
+		return 0;
+	if (snprintf(path, sizeof(path), "%s/" PROGRAM ".log",
+		     m->opts.peer.store) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	return log_open(path);
+}
+
 static int serve(struct mount *m)
 {
 	int err;
 
+	err = log_to_store(m);
+	if (err)
+		log_warn("%s: %s: there will be no log, name a file with --log",
+			 m->opts.peer.store, strerror(-err));
 	err = m->opts.pid ? daemon_pidfile(m->opts.pid) : 0;
 	if (err)
 		log_warn("%s: %s: no process number there", m->opts.pid,

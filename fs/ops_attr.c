@@ -10,17 +10,26 @@
 
 /* --------------------------------------------------------------- getattr */
 
-static void getattr_done(struct call *c, struct answer *a)
+int call_getattr_done(struct call *c, struct answer *a, struct m_attr *out)
 {
 	struct m_getattr_r m;
 	int err = ANSWER(a, getattr_r, &m);
 
 	if (err) {
 		call_fail(c, err);
-		return;
+		return err;
 	}
 	call_learned(c, &m.attr);
-	call_reply_attr(c, &m.attr);
+	*out = m.attr;
+	return 0;
+}
+
+static void getattr_done(struct call *c, struct answer *a)
+{
+	struct m_attr attr;
+
+	if (!call_getattr_done(c, a, &attr))
+		call_reply_attr(c, &attr);
 }
 
 void call_getattr(struct call *c, call_fn done)

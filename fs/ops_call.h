@@ -115,8 +115,11 @@ int ops_errno(int err);
 /* Copy a name that came from the kernel; 0 or -ENAMETOOLONG. */
 int ops_name(char out[OPS_NAME], const char *name);
 
-/* Ask for the attributes of c->ino: @done gets a getattr_r. */
+/* Ask for the attributes of c->ino; @done passes what it got to
+ * call_getattr_done(), which decodes it, tells the tree, and on an error has
+ * ended the call. */
 void call_getattr(struct call *c, call_fn done);
+int call_getattr_done(struct call *c, struct answer *a, struct m_attr *out);
 /* Flush what is dirty of c->ino, then send c->set; @done passes what it got
  * to call_setattr_done(), which decodes it and tells the tree. */
 void call_setattr(struct call *c, call_fn done);

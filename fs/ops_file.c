@@ -105,15 +105,10 @@ static void open_with(struct call *c, const struct m_attr *a)
 
 static void open_got(struct call *c, struct answer *a)
 {
-	struct m_getattr_r m;
-	int err = ANSWER(a, getattr_r, &m);
+	struct m_attr attr;
 
-	if (err) {
-		call_fail(c, err);
-		return;
-	}
-	call_learned(c, &m.attr);
-	open_with(c, &m.attr);
+	if (!call_getattr_done(c, a, &attr))
+		open_with(c, &attr);
 }
 
 void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -269,15 +264,10 @@ static void allocate(struct call *c, const struct m_attr *a)
 
 static void allocate_got(struct call *c, struct answer *a)
 {
-	struct m_getattr_r m;
-	int err = ANSWER(a, getattr_r, &m);
+	struct m_attr attr;
 
-	if (err) {
-		call_fail(c, err);
-		return;
-	}
-	call_learned(c, &m.attr);
-	allocate(c, &m.attr);
+	if (!call_getattr_done(c, a, &attr))
+		allocate(c, &attr);
 }
 
 /* Room is not reserved anywhere: allocating is growing, with a hole. */

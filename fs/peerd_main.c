@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,35 +117,6 @@ static int parse(struct peerd *d, int argc, char **argv)
 
 /* ---------------------------------------------------------------- running */
 
-/* Before any thread: all of them inherit it, and only we take them. */
-static void block_signals(sigset_t *set)
-{
-	sigemptyset(set);
-	sigaddset(set, SIGTERM);
-	sigaddset(set, SIGINT);
-	sigaddset(set, SIGHUP);
-	sigprocmask(SIG_BLOCK, set, NULL);
-	signal(SIGPIPE, SIG_IGN);
-}
-
-static void wait_for_end(const sigset_t *set)
-{
-	for (;;) {
-		int sig, err;
-
-		if (sigwait(set, &sig))
-			continue;
-		if (sig != SIGHUP) {
-			log_info("ending (%s)", strsignal(sig));
-			return;
-		}
-		err = log_reopen();
-		if (err)
-			log_error("cannot open the log anew: %s",
-				  strerror(-err));
-	}
-}
-
 static int fail_errno(struct daemon *dm, const char *what, const char *path,
 		      int err)
 {
@@ -184,10 +154,9 @@ static int serve(struct peerd *d, const struct peer_config *cfg,
 {
 	char why[1024], at[ADDR_TEXT_MAX];
 	struct peer *peer;
-	sigset_t set;
 	int err;
 
-	block_signals(&set);
+	daemon_block_signals();
 	if (d->log[0]) {
 		err = log_open(d->log);
 		if (err)
@@ -204,7 +173,7 @@ static int serve(struct peerd *d, const struct peer_config *cfg,
 	log_info("lending %s at %s", cfg->store_dir,
 		 addr_text(&cfg->addr, at));
 	daemon_ready(dm);
-	wait_for_end(&set);
+	log_info("ending (%s)", strsignal(daemon_wait_signal()));
 	peer_stop(peer);
 	if (d->pid[0])
 		unlink(d->pid);

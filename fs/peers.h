@@ -41,7 +41,8 @@ struct peers_load {
 
 void peers_load(struct peers *ps, uint32_t num, struct peers_load *out);
 int peers_alive(struct peers *ps, uint32_t num);
-void peers_blame(struct peers *ps, uint32_t num);	/* it gave a bad digest */
+/* It gave a bad digest. */
+void peers_blame(struct peers *ps, uint32_t num);
 uint32_t peers_number(struct peers *ps, uint64_t id);	/* 0: unknown */
 /* "127.0.0.12:3457", or "peer 7" when it is not known; returns @out. */
 char *peers_name(struct peers *ps, uint32_t num, char out[ADDR_TEXT_MAX]);

@@ -29,8 +29,8 @@ static void usage(FILE *to)
 		fprintf(to, "  %-7s %-6s %s\n", verbs[i].name, verbs[i].args,
 			verbs[i].help);
 	fputs("\n"
-	      "  --tracker HOST[:PORT]  default 127.0.0.1:3456; for a PATH in a\n"
-	      "                         mounted folder, that folder's\n"
+	      "  --tracker HOST[:PORT]  default 127.0.0.1:3456; for a PATH in\n"
+	      "                         a mounted folder, that folder's\n"
 	      "  --key FILE             default " KEY_DEFAULT "\n"
 	      "  --json                 for programs: one JSON object\n"
 	      "  --help, --version\n\n"

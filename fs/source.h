@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SOURCE_BAD_MAX 3	/* bad digests: asked only when nobody else is left */
+#define SOURCE_BAD_MAX 3	/* bad digests: asked when all others failed */
 #define SOURCE_HEDGE_MIN_MS 100
 #define SOURCE_HEDGE_PERCENT 5	/* extra requests, at most */
 #define SOURCE_HEDGE_BURST 8	/* but so many are always allowed */

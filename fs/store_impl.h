@@ -19,8 +19,6 @@
 #ifndef PSPFS_STORE_IMPL_H
 #define PSPFS_STORE_IMPL_H
 
-/* An allocation that fails inside uthash leaves hh.tbl NULL, see index_new */
-#define HASH_NONFATAL_OOM 1
 /* Ids count up: their low bits spread better than any hash of them, which
  * keeps the buckets few and the chains short. */
 #define HASH_FUNCTION(key, len, hash) ((hash) = store_hash(key))
@@ -30,9 +28,9 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <uthash.h>
 
 #include "store.h"
+#include "table.h"
 
 #define STORE_DIRS 256		/* sub-directories of chunks/ */
 #define STORE_NAME_MAX 32	/* "ab/0123456789abcdef.cached" and NUL */

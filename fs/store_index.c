@@ -51,7 +51,7 @@ static struct entry *add(struct store *s, uint64_t id, uint32_t len)
 	e->len = len;
 	e->stamp = ++s->stamp;
 	HASH_ADD(hh, s->index, id, sizeof(e->id), e);
-	if (!e->hh.tbl) {
+	if (!TABLE_ADDED(e)) {
 		free(e);
 		return NULL;
 	}

@@ -14,9 +14,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
-/* An allocation that fails inside uthash leaves hh.tbl NULL. */
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
+#include "table.h"
 
 enum {
 	STAMPS = 4096,		/* a power of two */
@@ -184,7 +182,7 @@ static struct inode *inode_get(struct tree *t, uint64_t ino)
 	i->since = ++t->now;
 	LIST_INIT(&i->names);
 	HASH_ADD(hh, t->inodes, attr.ino, sizeof(i->attr.ino), i);
-	if (!i->hh.tbl) {
+	if (!TABLE_ADDED(i)) {
 		free(i);
 		return NULL;
 	}
@@ -202,7 +200,7 @@ static struct dentry *dentry_new(struct tree *t, const struct key *k)
 	d->key_len = k->len;
 	memcpy(d->key, k->p, k->len);
 	HASH_ADD_KEYPTR(hh, t->dentries, d->key, d->key_len, d);
-	if (!d->hh.tbl) {
+	if (!TABLE_ADDED(d)) {
 		free(d);
 		return NULL;
 	}

@@ -115,6 +115,7 @@ static void on_placed(void *arg, int err, const struct rpc_answer *a)
 	if (!err)
 		err = m_place_r_decode(&r, &mem, a->body->data, a->body->len);
 	if (!err) {
+		/* cppcheck-suppress uninitStructMember ; decoded */
 		dispatch(w, r.targets, r.n_targets);
 	} else {
 		pthread_mutex_lock(&w->u->lock);

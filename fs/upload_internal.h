@@ -18,7 +18,7 @@
 
 #define UPLOAD_PUT_MS 30000	/* the deadline of a put */
 #define UPLOAD_TARGETS_MAX 16	/* peers asked for one chunk, altogether */
-#define UPLOAD_UNSYNCED_MAX 65536	/* chunks remembered as not yet durable */
+#define UPLOAD_UNSYNCED_MAX 65536	/* chunks known as not yet durable */
 #define UPLOAD_UNSYNCED_BATCH 4096	/* made so in the background at once */
 
 /* A chunk that was uploaded without sync. */
@@ -38,7 +38,7 @@ struct upload {
 	pthread_mutex_t lock;
 	/* guarded by lock */
 	struct unsynced *unsynced;	/* uthash by id */
-	int tidying;			/* a sync in the background is under way */
+	int tidying;		/* a sync in the background is under way */
 };
 
 struct upload_work {			/* a job under way */
@@ -49,8 +49,8 @@ struct upload_work {			/* a job under way */
 	struct buf *wire;		/* payload and MD5 */
 
 	/* guarded by upload.lock */
-	unsigned out;			/* puts and questions not yet answered */
-	uint32_t asked[UPLOAD_TARGETS_MAX];	/* given the chunk, or tried to */
+	unsigned out;		/* puts and questions not yet answered */
+	uint32_t asked[UPLOAD_TARGETS_MAX];	/* given it, or tried to */
 	uint32_t n_asked;
 	unsigned places;		/* M_place asked so far */
 	int full;			/* somebody had no room */

@@ -26,7 +26,8 @@ struct buf {
 struct buf *buf_new(size_t cap);
 struct buf *buf_dup(const void *p, size_t n);
 /* Bytes [off, off+len) of @b's room as a buf of their own, without copying;
- * holds a reference on @b.  Its cap is what is left of @b's.  NULL: no memory. */
+ * holds a reference on @b.  Its cap is what is left of @b's.
+ * NULL: no memory. */
 struct buf *buf_view(struct buf *b, size_t off, size_t len);
 struct buf *buf_ref(struct buf *b);
 void buf_unref(struct buf *b);		/* NULL is fine */

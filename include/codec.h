@@ -41,7 +41,7 @@ void wr_patch_u16(struct wr *w, size_t at, uint16_t v);
 
 struct rd {
 	const uint8_t *p, *end;
-	int bad;		/* 0 or -errno; sticky: reads then return 0 / NULL */
+	int bad;		/* 0 or -errno; sticky: then reads give 0 */
 };
 
 void rd_init(struct rd *r, const void *p, size_t n);

@@ -13,7 +13,8 @@
 	COUNTER(CHUNKS_SENT, 1, "chunks_sent", "chunks sent")                \
 	COUNTER(CHUNKS_RECEIVED, 2, "chunks_received", "chunks received")    \
 	COUNTER(BYTES_SENT, 3, "chunk_bytes_sent", "bytes of chunks sent")   \
-	COUNTER(BYTES_RECEIVED, 4, "chunk_bytes_received", "bytes of chunks received") \
+	COUNTER(BYTES_RECEIVED, 4, "chunk_bytes_received",                   \
+		"bytes of chunks received")                                  \
 	COUNTER(MD5_CHECKED, 5, "md5_checked", "chunks MD5-checked")         \
 	COUNTER(MD5_BYTES, 6, "md5_bytes", "bytes MD5-checked")              \
 	COUNTER(MD5_US, 7, "md5_us", "time in MD5, us")                      \
@@ -22,14 +23,16 @@
 	COUNTER(REFETCHED, 10, "chunks_refetched", "chunks fetched again")   \
 	COUNTER(HANDSHAKES, 11, "handshakes", "TLS handshakes")              \
 	COUNTER(HANDSHAKE_US, 12, "handshake_us", "time in handshakes, us")  \
-	COUNTER(HANDSHAKE_FAILED, 13, "handshakes_failed", "handshakes that failed") \
+	COUNTER(HANDSHAKE_FAILED, 13, "handshakes_failed",                   \
+		"handshakes that failed")                                    \
 	COUNTER(LOOKUPS, 14, "lookups", "look-ups of who holds a chunk")     \
 	COUNTER(COMMITS, 15, "commits", "commits")                           \
 	COUNTER(COMPACTIONS, 16, "compactions", "slots compacted")           \
 	COUNTER(CACHE_HITS, 17, "cache_hits", "reads from the memory cache") \
 	COUNTER(STORE_HITS, 18, "store_hits", "reads from the local store")  \
 	COUNTER(PEER_FETCHES, 19, "peer_fetches", "reads from other peers")  \
-	COUNTER(QUARANTINED, 20, "chunks_quarantined", "chunks put in quarantine") \
+	COUNTER(QUARANTINED, 20, "chunks_quarantined",                       \
+		"chunks put in quarantine")                                  \
 	COUNTER(EVICTED, 21, "chunks_evicted", "cached copies evicted")      \
 	COUNTER(RPCS, 22, "requests", "requests to the tracker")             \
 	COUNTER(RETRIES, 23, "request_retries", "requests sent again")       \

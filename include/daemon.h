@@ -11,7 +11,7 @@
  *
  * The child keeps stderr until daemon_ready(), and the working directory for
  * good, so that relative paths go on meaning what the user meant.
- * Threads: one, the main thread.
+ * Threads: one, the main thread; daemon_wait_signal(): any one.
  */
 #ifndef PSPFS_DAEMON_H
 #define PSPFS_DAEMON_H
@@ -31,6 +31,12 @@ int daemon_fork(struct daemon *d);
 void daemon_ready(struct daemon *d);
 /* Tells why it cannot be; returns @exit_code, for main to return. */
 int daemon_fail(struct daemon *d, int exit_code, const char *text);
+
+/* What ends a daemon, and SIGHUP, are blocked in this thread and in those it
+ * starts from now on; SIGPIPE is ignored. */
+void daemon_block_signals(void);
+/* Wait for SIGTERM or SIGINT and return it; SIGHUP opens the log anew. */
+int daemon_wait_signal(void);
 
 /* Write this process's number to @path.  0 or -errno. */
 int daemon_pidfile(const char *path);

@@ -19,7 +19,7 @@
 #include "md5.h"
 
 #define HASHER_WAIT_US 2000
-#define HASHER_INLINE 16384	/* bytes: hashing takes less than handing over */
+#define HASHER_INLINE 16384	/* bytes: less work than handing them over */
 
 struct hash_job {
 	struct md5_job job;

@@ -34,7 +34,7 @@
 #define MSG_ADDR_MAX 63		/* an IP in digits */
 #define MSG_XATTR_MAX 65536	/* an xattr's value */
 #define MSG_XATTRS_MAX 1024	/* xattrs of an inode */
-#define MSG_SLICES_MAX 2048	/* slices of a slot: must fit a record, 64 KiB */
+#define MSG_SLICES_MAX 2048	/* of a slot: they must fit a record, 64 KiB */
 #define MSG_SLOTS_MAX 1024	/* slots of one getmap */
 #define MSG_CHUNKS_MAX 65536	/* chunks of one answer */
 #define MSG_HOLDERS_MAX 255	/* peers of one chunk in one answer */
@@ -55,7 +55,7 @@ enum copy_kind { COPY_REPLICA = 1, COPY_CACHED = 2 };
 enum setattr_bits {
 	SET_MODE = 1, SET_UID = 2, SET_GID = 4, SET_SIZE = 8,
 	SET_ATIME = 16, SET_MTIME = 32, SET_ATIME_NOW = 64, SET_MTIME_NOW = 128,
-	SET_KILL_SUID = 256,	/* as write(2) and truncate(2) clear suid/sgid */
+	SET_KILL_SUID = 256,	/* as write(2), truncate(2) clear suid/sgid */
 };
 
 /* Bytes inside a frame; not NUL-terminated. */

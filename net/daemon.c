@@ -8,11 +8,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "log.h"
 
 void daemon_init(struct daemon *d, const char *program)
 {
@@ -137,6 +140,42 @@ int daemon_fail(struct daemon *d, int exit_code, const char *text)
 	close(d->to_parent);
 	d->to_parent = -1;
 	return exit_code;
+}
+
+static void our_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGHUP);
+}
+
+void daemon_block_signals(void)
+{
+	sigset_t set;
+
+	our_signals(&set);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+int daemon_wait_signal(void)
+{
+	sigset_t set;
+
+	our_signals(&set);
+	for (;;) {
+		int sig, err;
+
+		if (sigwait(&set, &sig))
+			continue;
+		if (sig != SIGHUP)
+			return sig;
+		err = log_reopen();
+		if (err)
+			log_error("cannot open the log anew: %s",
+				  strerror(-err));
+	}
 }
 
 int daemon_pidfile(const char *path)

@@ -14,7 +14,7 @@
 #include "msg.h"
 #include "rpc.h"
 
-#define AT "127.0.42.1:42900"
+#define AT "127.0.42.1:22900"
 #define RUN_MS 1500
 #define CHUNK (512 << 10)
 #define CALL_MS 10000

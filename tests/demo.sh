@@ -8,7 +8,7 @@
 set -euo pipefail
 
 KEEP=${KEEP:-}
-PORT=${DEMO_PORT:-34560}
+PORT=${DEMO_PORT:-24560}
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/pspfs-demo.XXXXXX")
 TRACKER=127.0.0.1:$PORT
 KEY=$DIR/swarm.key
@@ -33,7 +33,8 @@ gone() { ! kill -0 "$1" 2>/dev/null; }
 start_peer() {	# $1: 1..3
 	mkdir -p "$DIR/mnt$1"
 	mount.pspfs "$TRACKER" "$DIR/mnt$1" --foreground --log "$DIR/peer$1.log" \
-		-o "key=$KEY,addr=127.0.0.1$1,store=$DIR/store$1,capacity=4G" &
+		-o "key=$KEY,addr=127.0.0.1$1,store=$DIR/store$1,capacity=4G" \
+		</dev/null >>"$DIR/peer$1.log" 2>&1 &
 	PID[$1]=$!
 	within 15 mountpoint -q "$DIR/mnt$1" || { cat "$DIR/peer$1.log" >&2; fail "peer $1 did not mount"; }
 }
@@ -64,7 +65,7 @@ begin=$(date +%s.%N)
 
 say "A tracker on $TRACKER: it makes the swarm's key and keeps two copies of every chunk"
 psptrackerd --foreground --listen "$TRACKER" --data "$DIR/tracker" --key "$KEY" \
-	--copies 2 --log "$DIR/tracker.log" &
+	--copies 2 --log "$DIR/tracker.log" </dev/null >>"$DIR/tracker.log" 2>&1 &
 PID[t]=$!
 within 10 test -s "$KEY" || { cat "$DIR/tracker.log" >&2; fail "the tracker made no key"; }
 

@@ -566,12 +566,14 @@ static void ft_listen(void)
 static void ft_away(void)
 {
 	rpc_listener_free(ft.listener);
+	ft.listener = NULL;
 	pthread_mutex_lock(&ft.lock);
 	for (int i = 0; i < ft.n_conns; i++)
 		rpc_close(ft.conns[i]);
 	pthread_mutex_unlock(&ft.lock);
 	FT_UNTIL(ft.n_conns == 0);
 	dgram_close(ft.dgram);
+	ft.dgram = NULL;
 }
 
 static void ft_start(uint16_t port)

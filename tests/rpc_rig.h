@@ -1,7 +1,8 @@
 /*
  * rpc_rig.h -- a server and clients on real loopback sockets, for the tests
- * of rpc.  Included once by a test program; callbacks only note what happened
- * (an assertion on a loop's thread would not reach cmocka).
+ * of rpc.  Included once by a test program, which says RIG_PORT before; callbacks
+ * only note what happened (an assertion on a loop's thread would not reach
+ * cmocka).
  */
 #ifndef RPC_RIG_H
 #define RPC_RIG_H
@@ -384,6 +385,24 @@ static inline int call_once(struct client *k, uint16_t type, uint32_t ms)
 	err = r.err;
 	result_fini(&r);
 	return err;
+}
+
+/* ------------------------------------------------ the rig of a test program */
+
+static struct rig rig;
+
+static int rig_setup(void **state)
+{
+	(void)state;
+	rig_open(&rig, RIG_PORT);
+	return 0;
+}
+
+static int rig_teardown(void **state)
+{
+	(void)state;
+	rig_close(&rig);
+	return 0;
 }
 
 #endif

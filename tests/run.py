@@ -14,6 +14,8 @@ import subprocess
 import sys
 import time
 
+import sanitize
+
 LIMIT_S = 300           # a unit test program
 PYTEST_LIMIT_S = 1800   # all of pytest
 
@@ -21,15 +23,16 @@ PYTEST_LIMIT_S = 1800   # all of pytest
 def run_unit(build, name):
     """(passed, failed) of one program; its output only when it failed."""
     path = os.path.join(build, "tests", name)
+    limit = LIMIT_S * sanitize.slower(build)
     start = time.time()
     try:
         done = subprocess.run([path], stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=LIMIT_S,
+                              stderr=subprocess.STDOUT, timeout=limit,
                               stdin=subprocess.DEVNULL)
         out, code = done.stdout.decode(errors="replace"), done.returncode
     except subprocess.TimeoutExpired as e:
         out = (e.stdout or b"").decode(errors="replace")
-        code = f"no end after {LIMIT_S} s"
+        code = f"no end after {limit} s"
     except OSError as e:
         out, code = str(e), "cannot run"
     passed = sum(map(int, re.findall(r"\[  PASSED  \] (\d+) test", out)))
@@ -48,11 +51,12 @@ def run_pytest(path, build):
     """(passed, failed, skipped) of pytest over @path."""
     env = dict(os.environ, PSPFS_BUILD=os.path.abspath(build))
     argv = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-rfEs",
-            "--timeout=300", "--durations=8", "-p", "no:cacheprovider", path]
+            f"--timeout={300 * sanitize.slower(build)}", "--durations=8", "-p", "no:cacheprovider", path]
     counts = {"passed": 0, "failed": 0, "error": 0, "errors": 0, "skipped": 0}
     proc = subprocess.Popen(argv, stdout=subprocess.PIPE, env=env, text=True,
                             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-    deadline = time.time() + PYTEST_LIMIT_S
+    limit = PYTEST_LIMIT_S * sanitize.slower(build)
+    deadline = time.time() + limit
     last = ""
     for line in proc.stdout:
         print(line, end="", flush=True)
@@ -60,7 +64,7 @@ def run_pytest(path, build):
             last = line
         if time.time() > deadline:
             proc.kill()
-            print(f"pytest: no end after {PYTEST_LIMIT_S} s")
+            print(f"pytest: no end after {limit} s")
             counts["failed"] += 1
     code = proc.wait()
     for n, what in re.findall(r"(\d+) (passed|failed|errors?|skipped)", last):
@@ -77,6 +81,7 @@ def main():
     p.add_argument("--pytest")
     p.add_argument("names", nargs="*")
     args = p.parse_args()
+    sanitize.ask()
     passed = failed = skipped = 0
     for name in args.names:
         ok, bad = run_unit(args.build, name)

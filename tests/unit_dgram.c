@@ -22,7 +22,7 @@
 #include "dgram.h"
 
 enum {
-	PORT = 42300, CLIENT_PORT, RAW_PORT,
+	PORT = 22300, CLIENT_PORT, RAW_PORT,
 	WAIT_S = 20, SESSION = 77, WINDOW = 1024, BODY = 10, MAC = 16,
 };
 

@@ -1,6 +1,6 @@
 /*
  * The content of files as a whole, at random, against an array of bytes.
- * A run is repeated by its seed: unit_file_random SEED.
+ * A run is repeated by its seed: PSPFS_SEED=N.
  */
 #include "file_do.h"
 
@@ -390,16 +390,17 @@ static void test_appends(void **state)
 		run_appends(seed);
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
+	const char *given = getenv("PSPFS_SEED");
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_appends),
 	};
 
-	if (argc > 1)
-		first_seed = (unsigned)strtoul(argv[1], NULL, 10);
+	if (given)
+		first_seed = (unsigned)strtoul(given, NULL, 10);
 	log_init("unit_file_random", LOG_ERROR);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -281,12 +281,13 @@ static void end_batch(struct fix *f)
 
 static void random_operations(void **state)
 {
-	const char *rounds = getenv("ROUNDS"), *seed = getenv("SEED");
+	const char *rounds = getenv("PSPFS_ROUNDS");
+	const char *seed = getenv("PSPFS_SEED");
 	struct fix *f = *state;
 	int i, left = rounds ? atoi(rounds) : 4000;
 
 	rng = seed ? strtoull(seed, NULL, 10) : (uint64_t)time(NULL);
-	printf("SEED=%llu\n", (unsigned long long)rng);
+	printf("PSPFS_SEED=%llu\n", (unsigned long long)rng);
 	made = 0;
 	memset(chunks, 0, sizeof(chunks));
 	memset(files, 0, sizeof(files));

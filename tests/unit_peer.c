@@ -14,7 +14,7 @@
 #include "md5.h"
 #include "peer.h"
 
-#define PORT 46458
+#define PORT 26458
 #define PEERS 3
 #define LIMIT_S 280
 #define LEN 100000
@@ -722,7 +722,7 @@ static void cannot_start(void **state)
 	(void)state;
 	stop_peer(3);
 	assert_int_equal(try_start(3, 0, "127.0.0.12", why), -EADDRINUSE);
-	assert_non_null(strstr(why, "cannot listen on 127.0.0.12:46458: "
+	assert_non_null(strstr(why, "cannot listen on 127.0.0.12:26458: "
 				    "address already in use"));
 	assert_int_equal(try_start(3, 0, "192.0.2.1", why), -EADDRNOTAVAIL);
 	assert_non_null(strstr(why, "192.0.2.1 is not an address of this "

@@ -2,26 +2,9 @@
  * unit_rpc -- calls, answers, deadlines, back-pressure.
  * How connections end is in unit_rpc_ends, strangers are in unit_rpc_wire.
  */
+#define RIG_PORT 22100
 #include "rpc_rig.h"
 #include "status.h"
-
-#define PORT 42100
-
-static struct rig rig;
-
-static int setup(void **state)
-{
-	(void)state;
-	rig_open(&rig, PORT);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	rig_close(&rig);
-	return 0;
-}
 
 /* ---------------------------------------------------------------- answers */
 
@@ -194,6 +177,45 @@ static void one_way(void **state)
 	for (int i = 0; i < 5000; i++)
 		must_wait(&rig.noted);
 	client_close(&k);
+}
+
+struct early {
+	struct client k;
+	struct result r;
+	int close;
+};
+
+static void connect_and_call(void *arg)
+{
+	struct early *e = arg;
+	struct wr w = body_of(10, 1);
+
+	client_open(&e->k, &rig);
+	rpc_send(e->k.conn, T_NOTE, &w);
+	call_start(&e->k, &e->r, T_ECHO, NULL, NULL, RIG_CALL_MS);
+	if (e->close)
+		rpc_close(e->k.conn);
+}
+
+/* On the connection's own loop, in the same breath as rpc_connect(). */
+static void calls_before_it_began(void **state)
+{
+	struct early e = { .close = 0 };
+
+	(void)state;
+	loop_run(rig.client_loop, connect_and_call, &e);
+	must_wait(&e.r.over);
+	assert_int_equal(e.r.err, 0);
+	must_wait(&rig.noted);
+	result_fini(&e.r);
+	client_close(&e.k);
+
+	e.close = 1;
+	loop_run(rig.client_loop, connect_and_call, &e);
+	must_wait(&e.r.over);
+	assert_int_equal(e.r.err, -ECANCELED);
+	result_fini(&e.r);
+	assert_int_equal(client_end(&e.k), -ECANCELED);
 }
 
 static void answers_out_of_order(void **state)
@@ -384,7 +406,7 @@ static void no_deadlock_when_both_are_full(void **state)
 	client_close(&k);
 }
 
-#define rpc_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define rpc_test(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
 
 int main(void)
 {
@@ -395,6 +417,7 @@ int main(void)
 		rpc_test(both_ways_on_one_connection),
 		rpc_test(who_is_who),
 		rpc_test(one_way),
+		rpc_test(calls_before_it_began),
 		rpc_test(answers_out_of_order),
 		rpc_test(many_threads),
 		rpc_test(deadline),

@@ -2,27 +2,10 @@
  * unit_rpc_ends -- how connections are refused and how they end; both ends
  * are ours.
  */
+#define RIG_PORT 22150
 #include "rpc_rig.h"
 
-#define PORT 42150
-
 enum { THREADS = 4 };
-
-static struct rig rig;
-
-static int setup(void **state)
-{
-	(void)state;
-	rig_open(&rig, PORT);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	rig_close(&rig);
-	return 0;
-}
 
 /* --------------------------------------------------------------- refusals */
 
@@ -78,7 +61,7 @@ static void nobody_listens(void **state)
 	(void)state;
 	assert_int_equal(rpc_listen(&l, rig.loops, 1, &rig.server, &rig.at,
 				    &rig_ops, &rig), -EADDRINUSE);
-	assert_int_equal(addr_from_ip(RIG_IP, sizeof(RIG_IP) - 1, PORT + 1, &rig.at), 0);
+	assert_int_equal(addr_from_ip(RIG_IP, sizeof(RIG_IP) - 1, RIG_PORT + 1, &rig.at), 0);
 	client_open(&k, &rig);
 	assert_int_equal(call_once(&k, T_ECHO, RIG_CALL_MS), -ECONNREFUSED);
 	must_wait(&k.down);
@@ -249,7 +232,7 @@ static void close_at_once(void **state)
 		sleep_ms(20);
 }
 
-#define rpc_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define rpc_test(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
 
 int main(void)
 {

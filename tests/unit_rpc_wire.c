@@ -2,6 +2,7 @@
  * unit_rpc_wire -- what may come over the wire: strangers, garbage, frames
  * that break the rules.
  */
+#define RIG_PORT 22200
 #include "rpc_rig.h"
 #include "rpc_raw.h"
 #include "status.h"
@@ -9,31 +10,14 @@
 #include <netinet/tcp.h>
 #include <signal.h>
 
-#define PORT 42200
-#define RAW_PORT 42201
+#define RAW_PORT 22201
 #define GOOD_IDENTITY "pspfs/1 1 0000000000002222 2 0000000000001111"
 #define ANSWER 0x8000
-
-static struct rig rig;
-
-static int setup(void **state)
-{
-	(void)state;
-	rig_open(&rig, PORT);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	rig_close(&rig);
-	return 0;
-}
 
 /* 1: through the handshake. */
 static int raw_connect(struct raw *r, const char *identity)
 {
-	raw_open(r, PORT, &rig.server.key, identity);
+	raw_open(r, RIG_PORT, &rig.server.key, identity);
 	return SSL_connect(r->ssl) == 1;
 }
 
@@ -76,7 +60,7 @@ static void a_request_right_behind_the_handshake(void **state)
 	struct raw r;
 
 	(void)state;
-	raw_open(&r, PORT, &rig.server.key, GOOD_IDENTITY);
+	raw_open(&r, RIG_PORT, &rig.server.key, GOOD_IDENTITY);
 	setsockopt(r.fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
 	assert_int_equal(SSL_connect(r.ssl), 1);
 	raw_frame(&r, 0, 0, 1, T_ECHO, 0);
@@ -174,7 +158,7 @@ static void garbage(void **state)
 			junk[j] = rand() >> 8;
 		if (i % 2)
 			memcpy(junk, "\x16\x03\x01\x0b\x00\x01\x00\x0a", 8);
-		fd = raw_socket(PORT);
+		fd = raw_socket(RIG_PORT);
 		assert_true(send(fd, i ? (void *)junk : (void *)http,
 				 i ? 1 + i * 74 : (int)sizeof(http) - 1,
 				 MSG_NOSIGNAL) > 0);
@@ -203,7 +187,7 @@ static void silence(void **state)
 	assert_int_equal(addr_from_ip(RIG_IP, sizeof(RIG_IP) - 1, RAW_PORT, &at), 0);
 	assert_int_equal(bind(lfd, (struct sockaddr *)&at.ss, at.len), 0);
 	assert_int_equal(listen(lfd, 5), 0);
-	fd = raw_socket(PORT);
+	fd = raw_socket(RIG_PORT);
 	rig.at = at;
 	client_open(&k, &rig);
 	rig.at = good;
@@ -228,7 +212,7 @@ static void too_many_strangers(void **state)
 
 	(void)state;
 	for (int i = 0; i < N; i++)
-		fds[i] = raw_socket(PORT);
+		fds[i] = raw_socket(RIG_PORT);
 	for (int i = RPC_STRANGERS_MAX; i < N; i++)
 		assert_true(recv(fds[i], &byte, 1, 0) <= 0);
 	wait_failed(failed + EXTRA);
@@ -249,7 +233,7 @@ static void the_listener_goes(void **state)
 
 	(void)state;
 	for (int i = 0; i < 10; i++)
-		fds[i] = raw_socket(PORT);
+		fds[i] = raw_socket(RIG_PORT);
 	sleep_ms(50);
 	rpc_listener_free(rig.listener);
 	rig.listener = NULL;
@@ -472,7 +456,7 @@ static void answers_that_are_wrong(void **state)
 	ends_calls(&s, -EIO, -EPROTO);
 }
 
-#define wire_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define wire_test(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
 
 int main(void)
 {

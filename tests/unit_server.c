@@ -17,7 +17,7 @@
 #include "server.h"
 #include "status.h"
 
-#define PORT 44801
+#define PORT 24801
 #define WAIT_S 10
 
 static struct db *db;

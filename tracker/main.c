@@ -1,12 +1,11 @@
 /*
  * psptrackerd -- joins the core to its database, its thread and its sockets.
  *
- * Threads: main waits for signals; "metadata" (meta.h); up to four "sockets"
- * loops (server.h).  All are started after the fork, with signals blocked.
+ * Threads: main waits for signals; "metadata" (meta.h) does all else.  It is
+ * started after the fork, with signals blocked.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -208,16 +207,6 @@ static void stop(struct tracker *t)
 
 /* -------------------------------------------------------------------- main */
 
-static void block_signals(sigset_t *set)
-{
-	sigemptyset(set);
-	sigaddset(set, SIGTERM);
-	sigaddset(set, SIGINT);
-	sigaddset(set, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, set, NULL);
-	signal(SIGPIPE, SIG_IGN);
-}
-
 static void announce(const struct tracker *t)
 {
 	char at[ADDR_TEXT_MAX];
@@ -230,25 +219,10 @@ static void announce(const struct tracker *t)
 		 addr_text(&t->at, at), t->o.data);
 }
 
-static void serve(const sigset_t *set)
-{
-	int sig = 0;
-
-	while (!sigwait(set, &sig) && sig == SIGHUP) {
-		int err = log_reopen();
-
-		if (err)
-			log_warn("cannot open the log anew: %s",
-				 strerror(-err));
-	}
-	log_info("stops: %s", strsignal(sig));
-}
-
 int main(int argc, char **argv)
 {
 	static struct tracker t = { .lock_fd = -1 };
 	struct daemon d;
-	sigset_t set;
 	int code;
 
 	log_init("psptrackerd", LOG_INFO);
@@ -261,7 +235,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	daemon_init(&d, "psptrackerd");
-	block_signals(&set);
+	daemon_block_signals();
 	if (!t.o.foreground && (code = daemon_fork(&d))) {
 		fprintf(stderr, "psptrackerd: cannot go to the background: "
 				"%s\n", strerror(-code));
@@ -273,7 +247,7 @@ int main(int argc, char **argv)
 	}
 	announce(&t);
 	daemon_ready(&d);
-	serve(&set);
+	log_info("stops: %s", strsignal(daemon_wait_signal()));
 	stop(&t);
 	if (t.o.pid)
 		unlink(t.o.pid);

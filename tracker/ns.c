@@ -22,6 +22,16 @@ uint64_t ns_min_i63(uint64_t v)
 	return v > INT64_MAX ? INT64_MAX : v;
 }
 
+struct db_stmt *ns_prep_named(struct ns *ns, const char *sql, uint64_t ino,
+			      struct str name)
+{
+	struct db_stmt *s = db_prep(ns->db, sql);
+
+	db_bind_u64(s, 1, ino);
+	db_bind_blob(s, 2, name.p, name.len);
+	return s;
+}
+
 int ns_exists(struct db_stmt *s)
 {
 	int got = db_step(s);

@@ -11,10 +11,8 @@ int ns_entry_get(struct ns *ns, uint64_t dir, struct str name, uint64_t *ino)
 	struct db_stmt *s;
 	int got;
 
-	s = db_prep(ns->db, "SELECT ino FROM dentries "
-			    "WHERE parent=?1 AND name=?2");
-	db_bind_u64(s, 1, dir);
-	db_bind_blob(s, 2, name.p, name.len);
+	s = ns_prep_named(ns, "SELECT ino FROM dentries "
+			  "WHERE parent=?1 AND name=?2", dir, name);
 	got = db_step(s);
 	if (got != 1)
 		return got ? got : -ENOENT;
@@ -32,9 +30,8 @@ int ns_entry_add(struct ns *ns, uint64_t dir, struct str name, uint64_t ino)
 	err = ns_seq_take(ns, &ns->cookie, &cookie);
 	if (err)
 		return err;
-	s = db_prep(ns->db, "INSERT INTO dentries VALUES(?1,?2,?3,?4)");
-	db_bind_u64(s, 1, dir);
-	db_bind_blob(s, 2, name.p, name.len);
+	s = ns_prep_named(ns, "INSERT INTO dentries VALUES(?1,?2,?3,?4)",
+			  dir, name);
 	db_bind_u64(s, 3, ino);
 	db_bind_u64(s, 4, cookie);
 	return db_run(s);
@@ -44,10 +41,8 @@ int ns_entry_set(struct ns *ns, uint64_t dir, struct str name, uint64_t ino)
 {
 	struct db_stmt *s;
 
-	s = db_prep(ns->db, "UPDATE dentries SET ino=?3 "
-			    "WHERE parent=?1 AND name=?2");
-	db_bind_u64(s, 1, dir);
-	db_bind_blob(s, 2, name.p, name.len);
+	s = ns_prep_named(ns, "UPDATE dentries SET ino=?3 "
+			  "WHERE parent=?1 AND name=?2", dir, name);
 	db_bind_u64(s, 3, ino);
 	return db_run(s);
 }
@@ -56,10 +51,8 @@ int ns_entry_del(struct ns *ns, uint64_t dir, struct str name)
 {
 	struct db_stmt *s;
 
-	s = db_prep(ns->db, "DELETE FROM dentries "
-			    "WHERE parent=?1 AND name=?2");
-	db_bind_u64(s, 1, dir);
-	db_bind_blob(s, 2, name.p, name.len);
+	s = ns_prep_named(ns, "DELETE FROM dentries "
+			  "WHERE parent=?1 AND name=?2", dir, name);
 	return db_run(s);
 }
 
@@ -94,11 +87,10 @@ int ns_lookup(struct ns *ns, uint64_t parent, struct str name,
 	got = ns_name_check(name);
 	if (got)
 		return got;
-	s = db_prep(ns->db, "SELECT " NS_INODE_COLS " FROM dentries d "
-			    "CROSS JOIN inodes i ON i.ino=d.ino "
-			    "WHERE d.parent=?1 AND d.name=?2");
-	db_bind_u64(s, 1, parent);
-	db_bind_blob(s, 2, name.p, name.len);
+	s = ns_prep_named(ns, "SELECT " NS_INODE_COLS " FROM dentries d "
+			  "CROSS JOIN inodes i ON i.ino=d.ino "
+			  "WHERE d.parent=?1 AND d.name=?2",
+			  parent, name);
 	got = db_step(s);
 	if (got < 0)
 		return got;

@@ -89,6 +89,9 @@ int ns_inode_put(struct ns *ns, const struct ns_inode *in);
 int ns_name_check(struct str name);
 /* Run a statement that wants one row: 1, 0 (none), -errno; then reset it. */
 int ns_exists(struct db_stmt *s);
+/* Prepared, with ?1 and ?2 bound to them. */
+struct db_stmt *ns_prep_named(struct ns *ns, const char *sql, uint64_t ino,
+			      struct str name);
 int ns_str_dup(struct arena *a, const void *p, size_t n, struct str *out);
 uint64_t ns_min_i63(uint64_t v);	/* at most INT64_MAX, for SQL's < */
 /* Damaged rows: log what and where; -EIO. */

@@ -19,10 +19,8 @@ static int value_len(struct ns *ns, uint64_t ino, struct str name,
 	struct db_stmt *s;
 	int got;
 
-	s = db_prep(ns->db, "SELECT length(value) FROM xattrs "
-			    "WHERE ino=?1 AND name=?2");
-	db_bind_u64(s, 1, ino);
-	db_bind_blob(s, 2, name.p, name.len);
+	s = ns_prep_named(ns, "SELECT length(value) FROM xattrs "
+			  "WHERE ino=?1 AND name=?2", ino, name);
 	got = db_step(s);
 	if (got != 1)
 		return got ? got : -ENODATA;
@@ -45,10 +43,8 @@ int ns_getxattr(struct ns *ns, struct arena *a, uint64_t ino, struct str name,
 		got = ns_inode_get(ns, ino, &in);
 	if (got)
 		return got;
-	s = db_prep(ns->db, "SELECT value FROM xattrs "
-			    "WHERE ino=?1 AND name=?2");
-	db_bind_u64(s, 1, ino);
-	db_bind_blob(s, 2, name.p, name.len);
+	s = ns_prep_named(ns, "SELECT value FROM xattrs "
+			  "WHERE ino=?1 AND name=?2", ino, name);
 	got = db_step(s);
 	if (got != 1)
 		return got ? got : -ENODATA;
@@ -101,9 +97,8 @@ static int value_del(struct ns *ns, struct ns_inode *in, struct str name)
 	err = value_len(ns, in->a.ino, name, &len);
 	if (err)
 		return err;
-	s = db_prep(ns->db, "DELETE FROM xattrs WHERE ino=?1 AND name=?2");
-	db_bind_u64(s, 1, in->a.ino);
-	db_bind_blob(s, 2, name.p, name.len);
+	s = ns_prep_named(ns, "DELETE FROM xattrs WHERE ino=?1 AND name=?2",
+			  in->a.ino, name);
 	err = db_run(s);
 	if (err)
 		return err;
@@ -123,9 +118,8 @@ static int value_put(struct ns *ns, struct ns_inode *in, struct str name,
 	    value.len > NS_XATTR_TOTAL - name.len ||
 	    in->xattr_bytes > NS_XATTR_TOTAL - name.len - value.len)
 		return -ENOSPC;
-	s = db_prep(ns->db, "INSERT INTO xattrs VALUES(?1,?2,?3)");
-	db_bind_u64(s, 1, in->a.ino);
-	db_bind_blob(s, 2, name.p, name.len);
+	s = ns_prep_named(ns, "INSERT INTO xattrs VALUES(?1,?2,?3)",
+			  in->a.ino, name);
 	db_bind_blob(s, 3, value.p, value.len);
 	err = db_run(s);
 	if (err)

@@ -1,9 +1,10 @@
 """Fixtures: swarms that are always taken down; skipped aloud without FUSE."""
+import contextlib
 import os
 
 import pytest
 
-from swarm import Swarm
+from swarm import Swarm, no_reports
 
 
 def pytest_collection_modifyitems(items):
@@ -13,6 +14,21 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if str(item.fspath).startswith(os.path.dirname(__file__)):
             item.add_marker(skip)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failure shows the logs of the swarms that are up."""
+    report = (yield).get_result()
+    if report.failed:
+        report.sections += [(s.dir, s.logs()) for s in Swarm.up]
+
+
+@pytest.fixture(autouse=True)
+def no_sanitizer_reports():
+    """Of what a test started without a swarm of its own."""
+    yield
+    no_reports()
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +50,5 @@ def pair(swarm, request):
 @pytest.fixture
 def make_swarm():
     """Swarms of a test's own: make_swarm(peers=2, ...)."""
-    made = []
-
-    def make(*args, **kw):
-        made.append(Swarm(*args, **kw))
-        return made[-1]
-    yield make
-    for s in made:
-        s.close()
+    with contextlib.ExitStack() as made:
+        yield lambda *args, **kw: made.enter_context(Swarm(*args, **kw))

@@ -4,28 +4,47 @@ Every process started here is ended here, by pid; every mount is unmounted;
 every wait has a limit.  Addresses are 127.0.0.11, .12, ... with ports of the
 swarm's own, so that swarms do not meet.
 """
+import atexit
 import contextlib
-import itertools
 import json
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 import tempfile
 import time
 
-BUILD = os.environ.get("PSPFS_BUILD") or os.path.join(
-    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "build")
-SANITIZED = "-" in os.path.basename(BUILD)
-_ports = itertools.count(20000 + os.getpid() % 8000 * 4, 2)
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(TOP, "tests"))
+import sanitize  # noqa: E402
+
+BUILD = os.environ.get("PSPFS_BUILD") or os.path.join(TOP, "build")
+SLOWER = sanitize.slower(BUILD)         # times as long may a wait take
+REPORTS = os.path.join(tempfile.mkdtemp(prefix="pspfs-reports-"), "report")
+sanitize.ask(REPORTS)
+atexit.register(shutil.rmtree, os.path.dirname(REPORTS), ignore_errors=True)
 
 
 def program(name):
     return os.path.join(BUILD, name)
 
 
+def free_port():
+    """A port P such that P and P + 1 are free: for the tracker and its peers.
+    Below those that the kernel gives to outgoing connections."""
+    while True:
+        port = random.randrange(27000, 31000, 2)
+        with contextlib.suppress(OSError), socket.socket() as a, socket.socket() as b:
+            a.bind(("", port))
+            b.bind(("", port + 1))
+            return port
+
+
 def wait_for(cond, what, secs=20):
-    end = time.monotonic() + secs * (3 if SANITIZED else 1)
+    end = time.monotonic() + secs * SLOWER
     while True:
         got = cond()
         if got:
@@ -39,6 +58,12 @@ def mounted(path):
         return any(line.split()[1] == path for line in f)
 
 
+def no_reports():
+    """No program that ended so far was found fault with by a sanitizer."""
+    texts = sanitize.reports(REPORTS)
+    assert not texts, "\n".join(texts)[:20000]
+
+
 def alive_mount(path):
     """Mounted, and somebody answers there."""
     try:
@@ -49,7 +74,7 @@ def alive_mount(path):
 
 def run(*argv, check=True, timeout=120, **kw):
     """A command's CompletedProcess, output and errors as text."""
-    done = subprocess.run([str(a) for a in argv], text=True, timeout=timeout,
+    done = subprocess.run([str(a) for a in argv], text=True, timeout=timeout * SLOWER,
                           stdin=kw.pop("stdin", subprocess.DEVNULL),
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kw)
     if check:
@@ -62,7 +87,7 @@ def end(proc, secs=20, sig=signal.SIGTERM):
     if proc.poll() is None:
         proc.send_signal(sig)
         try:
-            proc.wait(secs * (3 if SANITIZED else 1))
+            proc.wait(secs * SLOWER)
         except subprocess.TimeoutExpired:
             proc.kill()
             proc.wait(10)
@@ -105,7 +130,7 @@ class Peer:
         with contextlib.suppress(subprocess.TimeoutExpired):
             run("umount", self.mnt, check=False, timeout=30)
         try:
-            code = proc.wait(60 if SANITIZED else 20)
+            code = proc.wait(20 * SLOWER)
         except subprocess.TimeoutExpired:
             code = end(proc)
         run("umount", "-l", self.mnt, check=False)
@@ -114,6 +139,7 @@ class Peer:
     def kill(self):
         """kill -9, and clear away the dead mount."""
         proc, self.proc = self.proc, None
+        assert proc.poll() is None, f"peer {self.k} had ended with {proc.returncode}:\n{self.read_log()}"
         proc.kill()
         proc.wait(10)
         run("umount", "-l", self.mnt, check=False)
@@ -136,16 +162,19 @@ class Peer:
 
 
 class Swarm:
+    up = []             # those that now are
+
     def __init__(self, peers=2, tracker_args=(), peer_options=None, prefix=()):
         self.dir = tempfile.mkdtemp(prefix="pspfs-e2e-")
         os.chmod(self.dir, 0o755)       # tests also act as other users
-        self.port = next(_ports)
+        self.port = free_port()
         self.tracker_addr = f"127.0.0.1:{self.port}"
         self.key = f"{self.dir}/swarm.key"
         self.tracker_args = list(tracker_args)
         self.prefix = list(prefix)      # e.g. to run inside a network namespace
         self.tracker = None
         self.peers = []
+        Swarm.up.append(self)
         try:
             self.start_tracker()
             for _ in range(peers):
@@ -177,6 +206,7 @@ class Swarm:
         assert code == 0, f"the tracker ended with {code}:\n" + open(f"{self.dir}/tracker.log").read()
 
     def kill_tracker(self):
+        assert self.tracker.poll() is None, f"the tracker had ended with {self.tracker.returncode}"
         self.tracker.kill()
         self.tracker.wait(10)
 
@@ -199,7 +229,15 @@ class Swarm:
         """A counter, summed over the peers."""
         return sum(p["counters"].get(name, 0) for p in self.status()["peers"])
 
+    def logs(self):
+        """The ends of all logs."""
+        texts = [f"--- {p.addr}\n{p.read_log()[-4000:]}" for p in self.peers]
+        with contextlib.suppress(OSError):
+            texts.append("--- tracker\n" + open(f"{self.dir}/tracker.log", errors="replace").read()[-4000:])
+        return "\n".join(texts)
+
     def close(self, check=True):
+        Swarm.up.remove(self)
         faults = []
         for p in self.peers:
             try:
@@ -211,15 +249,19 @@ class Swarm:
                 self.stop_tracker()
             except AssertionError as e:
                 faults.append(e)
+        elif self.tracker and self.tracker.returncode not in (0, -signal.SIGKILL):
+            faults.append(AssertionError(f"the tracker had ended with {self.tracker.returncode}"))
         for p in self.peers:
             if mounted(p.mnt):
                 run("umount", "-l", p.mnt, check=False)
         if not check or faults:
-            for p in self.peers:
-                print(f"--- {p.addr}\n{p.read_log()[-4000:]}")
-            with contextlib.suppress(OSError):
-                print("--- tracker\n" + open(f"{self.dir}/tracker.log", errors="replace").read()[-4000:])
+            print(self.logs())
         assert not any(mounted(p.mnt) for p in self.peers), "a mount is left behind"
+        try:
+            no_reports()
+        except AssertionError as e:
+            print(e)
+            faults.insert(0, e)
         shutil.rmtree(self.dir, ignore_errors=True)
         if check and faults:
             raise faults[0]
