@@ -30,7 +30,7 @@ static const char help[] =
 "  --store DIR       where chunks are kept (/var/lib/pspfs/peer, with --addr\n"
 "                    /var/lib/pspfs/peer-IP)\n"
 "  --key FILE        the swarm's key (/etc/pspfs/swarm.key)\n"
-"  --capacity SIZE   room lent, such as 20G (what the disk has, less a tenth)\n"
+"  --capacity SIZE   room lent, such as 20G (what is free, less a tenth)\n"
 "  --memory SIZE     for chunks in memory and under way (128M)\n"
 "  --timeout SECONDS how long to wait for the tracker (30)\n"
 "  --foreground      stay in the foreground\n"

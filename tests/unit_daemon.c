@@ -20,6 +20,7 @@
 #include <cmocka.h>
 
 #include "daemon.h"
+#include "log.h"
 
 #define LIMIT_S 20
 
@@ -104,6 +105,24 @@ static void go_exit(struct daemon *d)
 	_exit(5);
 }
 
+/* SIGHUP and SIGTERM have come already, SIGPIPE does not kill: the log was
+ * opened anew before the end was told. */
+static void go_wait(struct daemon *d)
+{
+	char path[] = "/tmp/pspfs-unit-daemon-XXXXXX";
+	int fd = mkstemp(path), sig;
+
+	(void)d;
+	if (fd < 0 || log_open(path) || unlink(path))
+		_exit(98);
+	daemon_block_signals();
+	raise(SIGPIPE);
+	raise(SIGHUP);
+	raise(SIGTERM);
+	sig = daemon_wait_signal();
+	_exit(access(path, F_OK) || unlink(path) ? 97 : sig);
+}
+
 static void becomes_ready(void **state)
 {
 	(void)state;
@@ -131,6 +150,13 @@ static void dies_without_a_word(void **state)
 	assert_string_equal(out, "");
 }
 
+static void waits_for_its_end(void **state)
+{
+	(void)state;
+	assert_int_equal(run(go_wait), SIGTERM);
+	assert_string_equal(out, "");
+}
+
 static void pid_file(void **state)
 {
 	char path[] = "/tmp/pspfs-unit-daemon-XXXXXX";
@@ -155,6 +181,7 @@ int main(void)
 		cmocka_unit_test(becomes_ready),
 		cmocka_unit_test(tells_why_not),
 		cmocka_unit_test(dies_without_a_word),
+		cmocka_unit_test(waits_for_its_end),
 		cmocka_unit_test(pid_file),
 	};
 
