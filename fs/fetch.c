@@ -118,6 +118,8 @@ static struct buf *join(struct fetch *ft, struct flight *f,
 		loop_post(f->home, &f->work);
 	pthread_mutex_unlock(&ft->lock);
 	if (there != f) {
+		if (there && w)		/* read-ahead that is waited for now */
+			hasher_hurry(ft->parts->hasher);
 		free(f);
 		gate_leave(&ft->gate);
 	}

@@ -33,7 +33,6 @@ struct fetch_want {
 	struct m_chunk chunk;	/* holders are copied */
 	uint64_t ino, slot;	/* for the trailer of a cached copy */
 	uint32_t pos;
-	int urgent;		/* 0: read-ahead */
 };
 
 /* @b: chunk.len bytes, never written again; buf_ref to keep it. */

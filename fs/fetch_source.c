@@ -63,11 +63,21 @@ void fetch_report_bad(struct fetch *ft, uint64_t chunk, uint32_t num)
 
 static void on_hashed(struct hash_job *j);
 
+static int is_waited_for(struct flight *f)
+{
+	int is;
+
+	pthread_mutex_lock(&f->fetch->lock);
+	is = !STAILQ_EMPTY(&f->waiters);
+	pthread_mutex_unlock(&f->fetch->lock);
+	return is;
+}
+
 static void check(struct attempt *a)
 {
 	a->hash.job.data = a->buf->data;
 	a->hash.job.len = a->buf->len;
-	a->hash.urgent = a->flight->want.urgent;
+	a->hash.urgent = is_waited_for(a->flight);
 	a->hash.done = on_hashed;
 	hasher_submit(a->flight->fetch->parts->hasher, &a->hash);
 }

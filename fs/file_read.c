@@ -219,8 +219,7 @@ static void fetch_all(struct read *r)
 	for (size_t i = 0; i < r->n_wants; i++) {
 		struct want *w = &r->wants[i];
 		struct fetch_want f = { .chunk = w->c->c, .ino = r->f->ino,
-					.slot = w->slot, .pos = w->pos,
-					.urgent = 1 };
+					.slot = w->slot, .pos = w->pos };
 
 		if (!w->b)
 			fetch_chunk(fs->cfg.fetch, &f, fetched, w);

@@ -18,6 +18,7 @@ struct hasher {
 	STAILQ_HEAD(hash_queue, hash_job) queue;
 	size_t queued;
 	size_t urgent;		/* of those queued */
+	int hurry;		/* do not gather any longer */
 	int ending;
 };
 
@@ -27,7 +28,8 @@ static uint64_t time_left(const struct hasher *h)
 	const struct hash_job *oldest = STAILQ_FIRST(&h->queue);
 	uint64_t age;
 
-	if (h->queued >= MD5_BATCH || h->urgent || h->ending)
+	if (h->queued >= MD5_BATCH || h->urgent || h->hurry ||
+	    h->ending)
 		return 0;
 	age = now_us() - oldest->queued_us;
 	return age < HASHER_WAIT_US ? HASHER_WAIT_US - age : 0;
@@ -70,6 +72,7 @@ static size_t next_batch(struct hasher *h, struct hash_job *out[MD5_BATCH])
 		n++;
 	}
 	h->queued -= n;
+	h->hurry = 0;
 	pthread_mutex_unlock(&h->lock);
 	return n;
 }
@@ -143,6 +146,16 @@ void hasher_submit(struct hasher *h, struct hash_job *j)
 	/* The thread needs waking for the first and for what ends a wait. */
 	if (h->queued == 1 || h->queued == MD5_BATCH || j->urgent)
 		pthread_cond_signal(&h->wake);
+	pthread_mutex_unlock(&h->lock);
+}
+
+void hasher_hurry(struct hasher *h)
+{
+	pthread_mutex_lock(&h->lock);
+	if (h->queued) {
+		h->hurry = 1;
+		pthread_cond_signal(&h->wake);
+	}
 	pthread_mutex_unlock(&h->lock);
 }
 

@@ -544,7 +544,7 @@ void fetch_chunk(struct fetch *f, const struct fetch_want *w, fetch_done done,
 	t->fetch = done;
 	t->arg = arg;
 	pthread_mutex_lock(&world.lock);
-	world.ahead += !w->urgent && !done;
+	world.ahead += !done;
 	pthread_mutex_unlock(&world.lock);
 	world_add(t);
 }

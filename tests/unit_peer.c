@@ -199,7 +199,7 @@ static void get_begin(struct got *g, int at, const struct sent *s,
 		      uint32_t holders)
 {
 	uint32_t list[PEERS + 1], n = 0;	/* + 1: the odd one */
-	struct fetch_want w = { .ino = 7, .slot = s->job.slot, .urgent = 1 };
+	struct fetch_want w = { .ino = 7, .slot = s->job.slot };
 
 	memset(g, 0, sizeof(*g));
 	g->seed = (unsigned)s->job.slot;
