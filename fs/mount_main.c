@@ -46,23 +46,24 @@ struct mount {
 	struct peer *peer;
 	struct loop *loop;	/* of the files' timers */
 	struct files *files;
-	pthread_mutex_t lock;	/* also held while mounting */
+	pthread_mutex_t lock;	/* also held while mounting and stopping */
 	struct kernel *kernel;	/* guarded by lock; NULL: not mounted */
+	int served;		/* guarded by lock: the end is under way */
 };
 
 /* --------------------------------------------------------------- signals */
 
+/* kernel_stop() waits for kernel_run() only, whose caller takes the lock
+ * afterwards: so the kernel's session is not freed under our hands. */
 static void terminate(struct mount *m)
 {
-	struct kernel *k;
-
 	pthread_mutex_lock(&m->lock);
-	k = m->kernel;
-	pthread_mutex_unlock(&m->lock);
-	if (!k)
+	if (!m->kernel)
 		_exit(MOUNT_FAILED);
 	log_info("asked to end");
-	kernel_stop(k);
+	if (!m->served)
+		kernel_stop(m->kernel);
+	pthread_mutex_unlock(&m->lock);
 }
 
 static void *signals(void *arg)
@@ -258,6 +259,9 @@ static int serve(struct mount *m)
 	log_info("%s is mounted", m->dir);
 	daemon_ready(&m->daemon);
 	err = kernel_run(m->kernel);
+	pthread_mutex_lock(&m->lock);
+	m->served = 1;
+	pthread_mutex_unlock(&m->lock);
 	if (err)
 		log_error("the kernel's session ended: %s", strerror(-err));
 	log_info("%s is unmounted", m->dir);

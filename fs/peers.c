@@ -63,6 +63,7 @@ struct peers {
 
 struct call {
 	struct conn *conn;
+	const struct rpc *rpc;	/* to compare with, not to use */
 	uint32_t bytes;
 	uint64_t sent_ms;
 	rpc_done done;
@@ -303,17 +304,19 @@ static void on_down(struct rpc *c, int err, void *arg)
 	struct member *m = k->member;
 	struct peers *ps = m->peers;
 	char name[ADDR_TEXT_MAX];
-	unsigned failures;
+	int tell;
 
 	pthread_mutex_lock(&ps->lock);
-	if (k->rpc == c)
+	tell = k->rpc != c;	/* it broke and was given up: on_done() */
+	if (k->rpc == c) {
 		k->rpc = NULL;
-	if (err != -ECANCELED)
-		back_off(m, err);
-	failures = m->failures;
+		if (err != -ECANCELED)
+			back_off(m, err);
+		tell = m->failures == 1;
+	}
 	addr_text(&m->addr, name);
 	pthread_mutex_unlock(&ps->lock);
-	if (err != -ECANCELED && failures == 1)
+	if (err != -ECANCELED && tell)
 		log_info("peer %s: connection ended (%s)", name,
 			 strerror(-err));
 	rpc_unref(c);
@@ -392,11 +395,17 @@ static int take_conn(struct peers *ps, uint32_t num, struct call *call,
 	}
 	k->outstanding += call->bytes;
 	call->conn = k;
+	call->rpc = k->rpc;
 	*out = rpc_ref(k->rpc);
 	err = 0;
 out:
 	pthread_mutex_unlock(&ps->lock);
 	return err;
+}
+
+int peers_broke(int err, const struct rpc_answer *a)
+{
+	return !a && (err == -ECONNRESET || err == -EPIPE || err == -EPROTO);
 }
 
 static void on_done(void *arg, int err, const struct rpc_answer *a)
@@ -408,6 +417,10 @@ static void on_done(void *arg, int err, const struct rpc_answer *a)
 
 	pthread_mutex_lock(&ps->lock);
 	c->conn->outstanding -= c->bytes;
+	/* Who asks again at once shall not meet the same connection: its
+	 * on_down() comes only when all its calls have ended. */
+	if (peers_broke(err, a) && c->conn->rpc == c->rpc)
+		c->conn->rpc = NULL;
 	if (!err)
 		m->usual_ms = m->usual_ms ? (7 * m->usual_ms + took + 4) / 8
 					  : took + 1;

@@ -47,6 +47,9 @@ uint32_t peers_number(struct peers *ps, uint64_t id);	/* 0: unknown */
 /* "127.0.0.12:3457", or "peer 7" when it is not known; returns @out. */
 char *peers_name(struct peers *ps, uint32_t num, char out[ADDR_TEXT_MAX]);
 
+/* Did the connection break under a call, rather than refuse it?  A call made
+ * now goes over a new one. */
+int peers_broke(int err, const struct rpc_answer *a);
 /* As rpc_call().  @bytes: about how much it moves, both ways. */
 void peers_call(struct peers *ps, uint32_t num, uint16_t type, uint16_t flags,
 		struct wr *body, struct buf *bulk, uint32_t bytes,

@@ -70,8 +70,7 @@ static void send_put(struct put *p)
 /* Was it damaged on its way, rather than refused? */
 static int was_damaged(int err, const struct rpc_answer *a)
 {
-	return a ? err == -EBADMSG
-		 : err == -ECONNRESET || err == -EPIPE || err == -EPROTO;
+	return a ? err == -EBADMSG : peers_broke(err, a);
 }
 
 static void on_put(void *arg, int err, const struct rpc_answer *a)

@@ -52,7 +52,7 @@ int core_serve_getattr(struct core *c, struct req *r, struct wr *w)
 int core_serve_readdir(struct core *c, struct req *r, struct wr *w)
 {
 	struct m_readdir m;
-	struct m_readdir_r out;
+	struct m_readdir_r out = { 0 };
 	int err;
 
 	err = m_readdir_decode(&m, &r->arena, r->body, r->len);

@@ -243,7 +243,8 @@ def test_flipped_byte_in_transit():
             out = proxy.communicate(timeout=10)[0]
             assert "flipped" in out, "the proxy saw no traffic"
             wait_for(lambda: s.status()["under_replicated_chunks"] == 0, "both copies", 30)
-            assert s.counter("chunks_resent") >= 1
+            wait_for(lambda: s.counter("chunks_resent") >= 1, "the counter", 10)
+            assert "asking for another peer" not in a.read_log()
     finally:
         if proxy and proxy.poll() is None:
             proxy.kill()
