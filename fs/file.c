@@ -202,6 +202,18 @@ static int is_open(const struct file *f)
 	return f->handles || f->busy;
 }
 
+int files_has_handles(struct files *fs, uint64_t ino)
+{
+	struct file *f;
+	int yes;
+
+	pthread_mutex_lock(&fs->lock);
+	f = find(fs, ino);
+	yes = f && f->handles;
+	pthread_mutex_unlock(&fs->lock);
+	return yes;
+}
+
 int files_is_open(struct files *fs, uint64_t ino)
 {
 	struct file *f;

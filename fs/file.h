@@ -83,6 +83,8 @@ void files_attr(struct files *fs, const struct m_attr *a);
 uint32_t files_revoked(struct files *fs, uint64_t *inos, uint32_t n);
 /* All leases are void; list what is open (link_ops.lost). */
 void files_lost(struct files *fs, uint64_t **open, uint32_t *n_open);
+/* Has the kernel a handle of it? */
+int files_has_handles(struct files *fs, uint64_t ino);
 /* Is it open here? (after unlink: release it if not) */
 int files_is_open(struct files *fs, uint64_t ino);
 

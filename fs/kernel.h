@@ -46,8 +46,9 @@ void kernel_unmount(struct kernel *k);
 /* When no request can be answered any more. */
 void kernel_free(struct kernel *k);
 
-/* What the kernel remembers of @ino's attributes is no longer true.  From any
- * thread; nothing it waits for waits for us. */
+/* What the kernel remembers of @ino's attributes is no longer true.  Waits
+ * while the kernel drops that inode, hence for reads of it under way: not on
+ * a thread that answers reads, unless the inode is open. */
 void kernel_attr_gone(fuse_ino_t ino);
 
 /* fuse_lowlevel_ops.init */

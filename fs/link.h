@@ -13,7 +13,8 @@
  * request goes out on the next one.
  *
  * Threads: link_call, link_leased: any.  Callbacks run on the control loop
- *          and must not block.
+ *          and must not block; but revoked, on a thread of its own, may wait
+ *          for the kernel (which may wait for an answer of ours).
  * Errors:  done gets 0, the tracker's -errno, or -EIO when it could not be
  *          reached within the timeout, -ECANCELED at link_stop().
  */

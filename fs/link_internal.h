@@ -21,6 +21,7 @@
 
 #include "dgram.h"
 #include "link.h"
+#include "pool.h"
 #include "young.h"
 
 #define LINK_BACKOFF_MIN_MS 50
@@ -77,6 +78,7 @@ struct link {
 	struct link_ops ops;
 	void *arg;
 	struct loop *loop;
+	struct pool *revoker;		/* one thread: in order */
 
 	/* control loop only */
 	enum link_state state;

@@ -2,7 +2,9 @@
  * link_push -- what the tracker asks of this peer.
  */
 #include <errno.h>
+#include <stdlib.h>
 
+#include "container.h"
 #include "counters.h"
 #include "link_internal.h"
 #include "log.h"
@@ -17,19 +19,52 @@ static int on_peers(struct link *l, struct rpc_req *q, struct arena *a)
 	return err;
 }
 
-static int on_revoke(struct link *l, struct rpc_req *q, struct arena *a,
-		     struct wr *answer)
+struct revoke {
+	struct pool_work work;
+	struct link *link;
+	struct rpc_req *req;
+};
+
+static void answer_revoke(struct link *l, struct rpc_req *q)
 {
+	struct arena mem = ARENA_INIT;
+	struct wr answer = WR_INIT;
 	struct m_revoke m;
 	struct m_revoke_r r;
-	int err = m_revoke_decode(&m, a, q->body->data, q->body->len);
+	int err = m_revoke_decode(&m, &mem, q->body->data, q->body->len);
 
+	if (!err) {
+		counter_add(CNT_REVOKES, m.n_inos);
+		r.n_open = l->ops.revoked(l->arg, m.inos, m.n_inos);
+		r.open = m.inos;
+		err = m_revoke_r_encode(&answer, &r);
+	}
 	if (err)
-		return err;
-	counter_add(CNT_REVOKES, m.n_inos);
-	r.n_open = l->ops.revoked(l->arg, m.inos, m.n_inos);
-	r.open = m.inos;
-	return m_revoke_r_encode(answer, &r);
+		rpc_fail(q, err, "revoke cannot be served");
+	else
+		rpc_reply(q, &answer, NULL);
+	wr_fini(&answer);
+	arena_fini(&mem);
+}
+
+static void run_revoke(struct pool_work *w)
+{
+	struct revoke *r = container_of(w, struct revoke, work);
+
+	answer_revoke(r->link, r->req);
+	free(r);
+}
+
+static void on_revoke(struct link *l, struct rpc_req *q)
+{
+	struct revoke *r = malloc(sizeof(*r));
+
+	if (!r) {
+		rpc_fail(q, -ENOMEM, "no memory");
+		return;
+	}
+	*r = (struct revoke){ .work.fn = run_revoke, .link = l, .req = q };
+	pool_run(l->revoker, &r->work);
 }
 
 static int on_drop(struct link *l, struct rpc_req *q, struct arena *a,
@@ -70,11 +105,11 @@ void link_push(struct rpc *c, struct rpc_req *q, void *arg)
 	case M_copy:
 		on_copy(l, q);
 		return;
+	case M_revoke:
+		on_revoke(l, q);
+		return;
 	case M_peers:
 		err = on_peers(l, q, &mem);
-		break;
-	case M_revoke:
-		err = on_revoke(l, q, &mem, &answer);
 		break;
 	case M_drop:
 		err = on_drop(l, q, &mem, &answer);

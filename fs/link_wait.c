@@ -56,12 +56,18 @@ int link_start(struct link **out, struct loop *loop,
 {
 	pthread_condattr_t monotonic;
 	struct link *l;
+	int err;
 
 	if (cfg->n_trackers < 1 || cfg->n_trackers > LINK_TRACKERS_MAX)
 		return -EINVAL;
 	l = calloc(1, sizeof(*l));
 	if (!l)
 		return -ENOMEM;
+	err = pool_new(&l->revoker, "revoke", 1);
+	if (err) {
+		free(l);
+		return err;
+	}
 	l->cfg = *cfg;
 	l->ops = *ops;
 	l->arg = arg;
@@ -144,6 +150,7 @@ void link_stop(struct link *l)
 	if (!l)
 		return;
 	link_close(l);
+	pool_free(l->revoker);
 	link_batch_fini(l);
 	young_fini(&l->young);
 	pthread_cond_destroy(&l->changed);

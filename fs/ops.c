@@ -238,9 +238,16 @@ void ops_lost(void *arg, uint64_t **open, uint32_t *n_open)
 void ops_attr(void *arg, const struct m_attr *a)
 {
 	struct ops *o = arg;
+	struct files *files = files_use(o);
 
 	tree_update(o->tree, a);
-	kernel_attr_gone(ops_fuse_ino(o, a->ino));
+	if (!files)
+		return;
+	/* The kernel keeps the inode of an open file: we cannot meet it as it
+	 * goes, which would wait for reads that wait for this thread. */
+	if (files_has_handles(files, a->ino))
+		kernel_attr_gone(ops_fuse_ino(o, a->ino));
+	user_gone(o);
 }
 
 /* An orphan lives until each session said that it has it open no more: say
