@@ -42,6 +42,7 @@ void fetch_free(struct fetch *ft)
 
 void flight_end(struct flight *f, int err, struct buf *buf)
 {
+	struct fetch_waiters waiters = STAILQ_HEAD_INITIALIZER(waiters);
 	struct fetch *ft = f->fetch;
 	struct fetch_waiter *w;
 
@@ -55,9 +56,10 @@ void flight_end(struct flight *f, int err, struct buf *buf)
 		cache_put(ft->parts->cache, f->id, buf);
 	pthread_mutex_lock(&ft->lock);
 	HASH_DEL(ft->flights, f);
+	STAILQ_CONCAT(&waiters, &f->waiters);
 	pthread_mutex_unlock(&ft->lock);
-	while ((w = STAILQ_FIRST(&f->waiters))) {
-		STAILQ_REMOVE_HEAD(&f->waiters, next);
+	while ((w = STAILQ_FIRST(&waiters))) {
+		STAILQ_REMOVE_HEAD(&waiters, next);
 		w->done(w->arg, err, buf);
 		free(w);
 	}

@@ -243,15 +243,15 @@ void file_todo_init(struct todo *t)
 	TAILQ_INIT(&t->done);
 }
 
-/* The job says whether more of its batch follow, so that their MD5s are
- * computed together. */
+/* The job says whether more are sure to follow at once, so that their MD5s
+ * are computed together, here and where it goes. */
 static void run_uploads(struct file *f, struct todo *t)
 {
 	struct extent *e;
 
 	while ((e = STAILQ_FIRST(&t->uploads))) {
 		STAILQ_REMOVE_HEAD(&t->uploads, start);
-		e->job.more = t->more || !STAILQ_EMPTY(&t->uploads);
+		e->job.more = t->more;
 		upload_chunk(f->fs->cfg.upload, &e->job);
 	}
 }

@@ -274,6 +274,10 @@ static int write_append(struct file *f, const uint8_t *p, size_t left,
 	return err;
 }
 
+/* Bytes in sequence after which chunks are gathered for their MD5s: a long
+ * stream gains by it what a short file would lose at its close. */
+enum { GATHER_AFTER = 8 << 20 };
+
 /* How the handle writes: a slot and more in sequence is a stream. */
 static int is_stream(struct file_handle *h, uint64_t off, size_t size)
 {
@@ -289,7 +293,7 @@ void file_write(struct file_handle *h, uint64_t off, const void *data,
 {
 	struct file *f = file_get(h->f);
 	struct todo t;
-	int err = 0;
+	int err = 0, streaming;
 
 	file_todo_init(&t);
 	pthread_mutex_lock(&f->lock);
@@ -299,9 +303,11 @@ void file_write(struct file_handle *h, uint64_t off, const void *data,
 		err = -EFBIG;
 	if (!err && size) {
 		file_busy(f);
-		t.more = is_stream(h, off, size);
-		err = h->append ? write_append(f, data, size, t.more, &t)
-				: write_plain(f, off, data, size, t.more, &t);
+		streaming = is_stream(h, off, size);
+		t.more = h->w_run > GATHER_AFTER;
+		err = h->append ? write_append(f, data, size, streaming, &t)
+				: write_plain(f, off, data, size, streaming,
+					      &t);
 		wall_time(&f->mtime_s, &f->mtime_ns);
 		f->kill_suid |= kill_suid;
 		if (err)

@@ -75,6 +75,7 @@ struct call {
 	uint64_t off;
 	uint32_t flags;
 	int plus;
+	int created;		/* by the open that asks */
 	struct dir *dir;
 	struct fuse_file_info fi;
 	struct m_setattr set;

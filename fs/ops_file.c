@@ -51,10 +51,67 @@ static void seen_drop(struct ops *o, uint64_t ino)
 
 /* ---------------------------------------------------------------- opening */
 
-void call_reply_open(struct call *c, const struct m_attr *a, int created)
+/* The last step; the handle is in c->fi. */
+static void opened(struct call *c, const struct m_attr *a)
 {
 	struct fuse_entry_param e;
+	int err;
+
+	c->fi.keep_cache = seen_same(c->ops, a);
+	c->fi.noflush = (c->fi.flags & O_ACCMODE) == O_RDONLY;
+	if (c->created) {
+		ops_entry(c->ops, a, &e);
+		err = fuse_reply_create(c->req, &e, &c->fi);
+	} else {
+		err = fuse_reply_open(c->req, &c->fi);
+	}
+	if (err == -ENOENT)
+		file_close(handle(&c->fi));	/* interrupted: no release */
+	call_free(c);
+}
+
+/* The inode is gone, but its name may be another's by now: ESTALE makes the
+ * kernel look it up again. */
+static void open_fail(struct call *c, int err)
+{
+	call_fail(c, err == -ENOENT ? -ESTALE : err);
+}
+
+static int open_learned(struct call *c, struct answer *a, struct m_attr *out)
+{
+	struct m_getattr_r m;
+	int err = ANSWER(a, getattr_r, &m);
+
+	if (err)
+		return err;
+	call_learned(c, &m.attr);
+	*out = m.attr;
+	return 0;
+}
+
+static void open_sure(struct call *c, struct answer *a)
+{
+	struct m_attr attr;
+	int err = open_learned(c, a, &attr);
+
+	if (err) {
+		file_close(handle(&c->fi));
+		open_fail(c, err);
+		return;
+	}
+	ops_name_gone(c->ops, attr.ino, attr.nlink);
+	opened(c, &attr);
+}
+
+/*
+ * A revocation that comes now finds the file open.  One that was answered
+ * just before did not, and nobody keeps a removed inode for us: what is
+ * known of the inode says whether there was one, and if so we ask again.
+ */
+void call_reply_open(struct call *c, const struct m_attr *a, int created)
+{
 	struct file_handle *h;
+	struct m_attr still;
 	int err = file_open(c->ops->files, a, c->fi.flags & O_APPEND, &h);
 
 	if (err) {
@@ -62,17 +119,12 @@ void call_reply_open(struct call *c, const struct m_attr *a, int created)
 		return;
 	}
 	c->fi.fh = (uintptr_t)h;
-	c->fi.keep_cache = seen_same(c->ops, a);
-	c->fi.noflush = (c->fi.flags & O_ACCMODE) == O_RDONLY;
-	if (created) {
-		ops_entry(c->ops, a, &e);
-		err = fuse_reply_create(c->req, &e, &c->fi);
-	} else {
-		err = fuse_reply_open(c->req, &c->fi);
-	}
-	if (err == -ENOENT)
-		file_close(h);	/* interrupted: there is no release */
-	call_free(c);
+	c->created = created;
+	c->ino = a->ino;
+	if (!ops_cached(c->ops, a->ino, &still))
+		opened(c, a);
+	else
+		call_getattr(c, open_sure);
 }
 
 static void truncated(struct call *c, struct answer *a)
@@ -81,7 +133,7 @@ static void truncated(struct call *c, struct answer *a)
 	int err = call_setattr_done(c, a, &m);
 
 	if (err)
-		call_fail(c, err);
+		open_fail(c, err);
 	else
 		call_reply_open(c, &m.attr, 0);
 }
@@ -106,8 +158,11 @@ static void open_with(struct call *c, const struct m_attr *a)
 static void open_got(struct call *c, struct answer *a)
 {
 	struct m_attr attr;
+	int err = open_learned(c, a, &attr);
 
-	if (!call_getattr_done(c, a, &attr))
+	if (err)
+		open_fail(c, err);
+	else
 		open_with(c, &attr);
 }
 

@@ -1,4 +1,5 @@
 """What one mount does is what another sees: names, attributes, content."""
+import contextlib
 import errno
 import mmap
 import os
@@ -356,6 +357,72 @@ def test_editor_saves(pair):
         os.fsync(d)
         assert read(f"{b}/doc") == b"v%d" % i
     os.close(d)
+
+
+def test_readers_while_a_file_is_replaced(pair):
+    """A reader opens the old file or the new one, and has it whole."""
+    a, b = pair
+    stop = time.monotonic() + 3
+    wrong = []
+
+    def reader(top):
+        while time.monotonic() < stop:
+            try:
+                data = read(f"{top}/doc")
+            except OSError as e:
+                data = repr(e).encode()
+            if len(data) != 16000 or data != data[:8] * 2000:
+                wrong.append(data[:100])
+    write(f"{a}/doc", b"%08d" % 0 * 2000)
+    threads = [threading.Thread(target=reader, args=(x,)) for x in (a, b, b)]
+    for t in threads:
+        t.start()
+    i = 0
+    while time.monotonic() < stop:
+        i += 1
+        where = a if i % 3 else b
+        write(f"{where}/new{i % 3}", b"%08d" % i * 2000)
+        os.rename(f"{where}/new{i % 3}", f"{where}/doc")
+    for t in threads:
+        t.join()
+    assert i > 20 and not wrong, wrong[:5]
+
+
+def test_writers_while_a_file_is_removed(pair):
+    """open() may find it gone; but what is open stays, also on another mount."""
+    a, b = pair
+    stop = time.monotonic() + 3
+    wrong, opened = [], []
+
+    def writer(top, flags):
+        while time.monotonic() < stop:
+            try:
+                fd = os.open(f"{top}/f", os.O_RDWR | flags)
+            except FileNotFoundError:
+                continue
+            except OSError as e:
+                if e.errno != errno.ESTALE:     # removed time and again while opening it
+                    wrong.append(e)
+                continue
+            opened.append(top)
+            try:
+                os.write(fd, b"x" * 100)
+                assert os.pread(fd, 100, 0)
+                os.close(fd)
+            except (OSError, AssertionError) as e:
+                wrong.append(e)
+    threads = [threading.Thread(target=writer, args=x)
+               for x in ((a, os.O_CREAT), (b, os.O_CREAT), (b, os.O_TRUNC), (b, 0))]
+    for t in threads:
+        t.start()
+    i = 0
+    while time.monotonic() < stop:
+        i += 1
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{a if i % 3 else b}/f")
+    for t in threads:
+        t.join()
+    assert set(opened) == {a, b} and not wrong, wrong[:5]
 
 
 def test_many_names(pair):
