@@ -407,9 +407,9 @@ def test_writers_while_a_file_is_removed(pair):
             opened.append(top)
             try:
                 os.write(fd, b"x" * 100)
-                assert os.pread(fd, 100, 0)
+                os.pread(fd, 100, 0)
                 os.close(fd)
-            except (OSError, AssertionError) as e:
+            except OSError as e:
                 wrong.append(e)
     threads = [threading.Thread(target=writer, args=x)
                for x in ((a, os.O_CREAT), (b, os.O_CREAT), (b, os.O_TRUNC), (b, 0))]
