@@ -143,6 +143,9 @@ void link_close(struct link *l)
 	while (!l->closed)
 		pthread_cond_wait(&l->changed, &l->lock);
 	pthread_mutex_unlock(&l->lock);
+	/* What it still answers goes to the loop, which ends before us. */
+	pool_free(l->revoker);
+	l->revoker = NULL;
 }
 
 void link_stop(struct link *l)
@@ -150,7 +153,6 @@ void link_stop(struct link *l)
 	if (!l)
 		return;
 	link_close(l);
-	pool_free(l->revoker);
 	link_batch_fini(l);
 	young_fini(&l->young);
 	pthread_cond_destroy(&l->changed);
