@@ -85,7 +85,8 @@ uint32_t files_revoked(struct files *fs, uint64_t *inos, uint32_t n);
 void files_lost(struct files *fs, uint64_t **open, uint32_t *n_open);
 /* Has the kernel a handle of it? */
 int files_has_handles(struct files *fs, uint64_t ino);
-/* Is it open here? (after unlink: release it if not) */
+/* Is it open here?  If so the tracker is taken to know, and told when that
+ * ends.  (after unlink: release it if not; link_ops.still_open) */
 int files_is_open(struct files *fs, uint64_t ino);
 
 #endif

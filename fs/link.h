@@ -36,6 +36,9 @@ struct link_ops {
 	/* These inodes changed elsewhere: forget them; say which are open
 	 * here by compacting @inos in place; returns how many. */
 	uint32_t (*revoked)(void *arg, uint64_t *inos, uint32_t n);
+	/* A link_release() is about to be sent: is the inode open again?
+	 * Then it is not sent, and counts as told to be open. */
+	int (*still_open)(void *arg, uint64_t ino);
 	/* The list of live peers, whole, in order of number. */
 	void (*peers)(void *arg, const struct m_peer *p, uint32_t n);
 	/* Delete these chunks. */

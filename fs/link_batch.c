@@ -147,27 +147,44 @@ out:
 	pthread_mutex_unlock(&l->lock);
 }
 
-static void send_releases(struct link *l)
+static uint64_t *take_releases(struct link *l, uint32_t *n)
 {
-	struct m_release m = { 0 };
-	struct wr w = WR_INIT;
-	uint32_t left;
-	int err = 0;
+	uint64_t *inos;
 
 	pthread_mutex_lock(&l->lock);
-	m.inos = l->released;
-	m.n_inos = l->n_released < MSG_INOS_MAX ? l->n_released : MSG_INOS_MAX;
-	if (m.n_inos) {
-		err = m_release_encode(&w, &m);
-		left = l->n_released - m.n_inos;	/* usually none */
-		memmove(l->released, l->released + m.n_inos,
-			left * sizeof(*l->released));
-		l->n_released = left;
-	}
+	inos = l->released;
+	*n = l->n_released;
+	l->released = NULL;
+	l->n_released = l->cap_released = 0;
 	pthread_mutex_unlock(&l->lock);
-	if (m.n_inos && !err)
-		rpc_send(l->rpc, M_release, &w);
-	wr_fini(&w);
+	return inos;
+}
+
+/*
+ * What is open again must not be released behind somebody's back: an orphan
+ * would be gone.  Looking and sending are one turn of the loop; whoever opens
+ * it after the look and then asks the tracker, or answers a revocation, comes
+ * behind the release.
+ */
+static void send_releases(struct link *l)
+{
+	uint32_t n, kept = 0;
+	uint64_t *inos = take_releases(l, &n);
+
+	for (uint32_t i = 0; i < n; i++)
+		if (!l->ops.still_open(l->arg, inos[i]))
+			inos[kept++] = inos[i];
+	for (uint32_t i = 0; i < kept; i += MSG_INOS_MAX) {
+		struct m_release m = { .inos = inos + i, .n_inos = kept - i };
+		struct wr w = WR_INIT;
+
+		if (m.n_inos > MSG_INOS_MAX)
+			m.n_inos = MSG_INOS_MAX;
+		if (!m_release_encode(&w, &m))
+			rpc_send(l->rpc, M_release, &w);
+		wr_fini(&w);
+	}
+	free(inos);
 }
 
 /* The list of open inodes that goes with the next hello says it all. */

@@ -115,6 +115,7 @@ static int start_peer(struct mount *m, char *why, size_t why_len)
 {
 	struct peer_folder folder = { .lost = ops_lost,
 				      .revoked = ops_revoked,
+				      .still_open = ops_still_open,
 				      .arg = m->ops };
 	struct peer_config cfg;
 	struct link_info info;

@@ -221,6 +221,19 @@ uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n)
 	return open;
 }
 
+int ops_still_open(void *arg, uint64_t ino)
+{
+	struct ops *o = arg;
+	struct files *files = files_use(o);
+	int open = 0;
+
+	if (files) {
+		open = files_is_open(files, ino);
+		user_gone(o);
+	}
+	return open;
+}
+
 void ops_lost(void *arg, uint64_t **open, uint32_t *n_open)
 {
 	struct ops *o = arg;

@@ -36,8 +36,9 @@ int ops_set_root(struct ops *o, const char *path);
 int ops_stop(struct ops *o, uint32_t ms);
 void ops_free(struct ops *o);
 
-/* link_ops.revoked and .lost; also before ops_start(). */
+/* link_ops.revoked, .still_open and .lost; also before ops_start(). */
 uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n);
+int ops_still_open(void *arg, uint64_t ino);
 void ops_lost(void *arg, uint64_t **open, uint32_t *n_open);
 /* files_config.attr */
 void ops_attr(void *arg, const struct m_attr *a);

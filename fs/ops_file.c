@@ -107,6 +107,7 @@ static void open_sure(struct call *c, struct answer *a)
  * A revocation that comes now finds the file open.  One that was answered
  * just before did not, and nobody keeps a removed inode for us: what is
  * known of the inode says whether there was one, and if so we ask again.
+ * So we do when it has no name any more: this mount may have released it.
  */
 void call_reply_open(struct call *c, const struct m_attr *a, int created)
 {
@@ -121,7 +122,7 @@ void call_reply_open(struct call *c, const struct m_attr *a, int created)
 	c->fi.fh = (uintptr_t)h;
 	c->created = created;
 	c->ino = a->ino;
-	if (!ops_cached(c->ops, a->ino, &still))
+	if (!ops_cached(c->ops, a->ino, &still) && a->nlink && still.nlink)
 		opened(c, a);
 	else
 		call_getattr(c, open_sure);

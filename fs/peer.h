@@ -36,6 +36,7 @@ struct peer_config {
 struct peer_folder {
 	void (*lost)(void *arg, uint64_t **open, uint32_t *n_open);
 	uint32_t (*revoked)(void *arg, uint64_t *inos, uint32_t n);
+	int (*still_open)(void *arg, uint64_t ino);
 	void *arg;
 };
 

@@ -32,6 +32,14 @@ static uint32_t on_revoked(void *arg, uint64_t *inos, uint32_t n)
 				 : 0;
 }
 
+static int on_still_open(void *arg, uint64_t ino)
+{
+	struct peer *p = arg;
+
+	return p->folder.still_open &&
+	       p->folder.still_open(p->folder.arg, ino);
+}
+
 static void on_peers(void *arg, const struct m_peer *list, uint32_t n)
 {
 	struct peer *p = arg;
@@ -203,6 +211,7 @@ static void on_copy(void *arg, const struct m_copy *m, struct rpc_req *req)
 const struct link_ops peer_link_ops = {
 	.lost = on_lost,
 	.revoked = on_revoked,
+	.still_open = on_still_open,
 	.peers = on_peers,
 	.drop = on_drop,
 	.copy = on_copy,

@@ -57,6 +57,12 @@ static uint32_t on_revoked(void *arg, uint64_t *inos, uint32_t n)
 	return kept;
 }
 
+static int on_still_open(void *arg, uint64_t ino)
+{
+	(void)arg;
+	return ino % 1000 == 7;
+}
+
 static void on_peers(void *arg, const struct m_peer *p, uint32_t n)
 {
 	(void)arg;
@@ -110,7 +116,8 @@ static void on_unknown(void *arg, const uint64_t *chunks, uint32_t n)
 }
 
 static const struct link_ops ops = {
-	.lost = on_lost, .revoked = on_revoked, .peers = on_peers,
+	.lost = on_lost, .revoked = on_revoked,
+	.still_open = on_still_open, .peers = on_peers,
 	.drop = on_drop, .copy = on_copy, .space = on_space,
 	.held = on_held, .unknown = on_unknown,
 };
@@ -459,6 +466,7 @@ static void tells_what_it_holds(void **state)
 	FT_UNTIL(ft_chunk(33)->holders == 2 && ft_chunk(31)->holders == 0);
 	assert_int_equal(ft_chunk(34)->holders, 0);
 	link_release(us.link, 501);
+	link_release(us.link, 1007);	/* open again */
 	link_release(us.link, 502);
 	FT_UNTIL(ft.n_released == 2);
 	assert_int_equal(ft.released[0], 501);
