@@ -1,7 +1,6 @@
 #include "cli.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,42 +9,10 @@
 #include "status.h"
 #include "trouble.h"
 
-/* One call that the main thread waits for. */
-struct waiter {
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	int done, err;
-	struct buf *body;
-};
-
-static void waiter_done(void *arg, int err, const struct rpc_answer *a)
-{
-	struct waiter *w = arg;
-
-	pthread_mutex_lock(&w->lock);
-	w->err = err;
-	if (a && a->body)
-		w->body = buf_ref(a->body);
-	w->done = 1;
-	pthread_cond_signal(&w->wake);
-	pthread_mutex_unlock(&w->lock);
-}
-
-static void error_words(const struct buf *body, char *why, size_t why_len)
-{
-	struct m_error e;
-	struct arena a = ARENA_INIT;
-
-	if (body && !m_error_decode(&e, &a, body->data, body->len))
-		snprintf(why, why_len, "%.*s", (int)e.text.len, e.text.p);
-	arena_fini(&a);
-}
-
 int cli_call(struct cli *c, uint16_t type, struct wr *body, struct buf **out,
 	     char *why, size_t why_len)
 {
-	struct waiter w = { .lock = PTHREAD_MUTEX_INITIALIZER,
-			    .wake = PTHREAD_COND_INITIALIZER };
+	struct ask_wait w = ASK_WAIT_INIT;
 
 	if (why_len)
 		why[0] = 0;
@@ -55,20 +22,19 @@ int cli_call(struct cli *c, uint16_t type, struct wr *body, struct buf **out,
 		wr_fini(body);
 		return err;
 	}
-	rpc_call(c->rpc, type, 0, body, NULL, CLI_TIMEOUT_MS, waiter_done, &w);
-	pthread_mutex_lock(&w.lock);
-	while (!w.done)		/* rpc_call's own deadline bounds this */
-		pthread_cond_wait(&w.wake, &w.lock);
-	pthread_mutex_unlock(&w.lock);
+	rpc_call(c->rpc, type, 0, body, NULL, CLI_TIMEOUT_MS, ask_done, &w);
+	return ask_result(&w, out, why, why_len);
+}
 
-	if (w.err && w.body)
-		error_words(w.body, why, why_len);
-	if (w.err) {
-		buf_unref(w.body);
-		return w.err;
-	}
-	*out = w.body;
-	return 0;
+static int call_cli(void *arg, uint16_t type, struct wr *body,
+		    struct buf **out, char *why, size_t why_len)
+{
+	return cli_call(arg, type, body, out, why, why_len);
+}
+
+struct ask cli_ask(struct cli *c)
+{
+	return (struct ask){ call_cli, c };
 }
 
 int cli_say(int code, const char *fmt, ...)

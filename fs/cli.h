@@ -10,6 +10,7 @@
 
 #include <jansson.h>
 
+#include "ask.h"
 #include "msg.h"
 #include "rpc.h"
 
@@ -35,6 +36,15 @@ void cli_close(struct cli *c);
  * @why gets the answer's own words, if it had any. */
 int cli_call(struct cli *c, uint16_t type, struct wr *body, struct buf **out,
 	     char *why, size_t why_len);
+
+/* The same, for layout and track. */
+struct ask cli_ask(struct cli *c);
+
+/* @path as the swarm knows it ("/a/b"), in a mounted folder or from the top;
+ * in a folder also sets c->tracker, unless it was given.  A CLI_ code. */
+int cli_swarm_path(struct cli *c, const char *path, char out[MSG_PATH_MAX]);
+/* cli_open(), and what is at @path.  A CLI_ code. */
+int cli_find(struct cli *c, const char *path, struct m_attr *out);
 
 /* The tracker's status, decoded; strings live in *@body, lists in @a. */
 int cli_fetch_status(struct cli *c, struct m_status_r *st, struct arena *a,

@@ -33,6 +33,8 @@ struct fetch_want {
 	struct m_chunk chunk;	/* holders are copied */
 	uint64_t ino, slot;	/* for the trailer of a cached copy */
 	uint32_t pos;
+	uint8_t via;		/* enum via; VIA_AUTO: as the peer is set */
+	uint8_t no_keep;	/* 1: the caller stores it, if anybody */
 };
 
 /* @b: chunk.len bytes, never written again; buf_ref to keep it. */

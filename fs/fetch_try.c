@@ -303,7 +303,7 @@ static void succeeded(struct flight *f, struct attempt *a)
 {
 	counter_add(a->num ? CNT_PEER_FETCHES : CNT_STORE_HITS, 1);
 	flight_end(f, 0, a->buf);
-	if (a->num)
+	if (a->num && !f->want.no_keep)
 		fetch_keep(f, a->buf);
 }
 

@@ -40,7 +40,37 @@
 	COUNTER(DGRAMS_BAD, 25, "datagrams_refused", "datagrams refused")    \
 	COUNTER(BATCHES, 26, "batches", "database transactions")             \
 	COUNTER(DELETED, 27, "chunks_deleted", "chunks deleted as garbage")  \
-	COUNTER(COPIED, 28, "chunks_copied", "chunks copied by repair")
+	COUNTER(COPIED, 28, "chunks_copied", "chunks copied by repair")      \
+	COUNTER(RELAY_WANTS, 29, "relay_wants",                              \
+		"chunks asked of the tracker")                               \
+	COUNTER(RELAY_FETCHES, 30, "relay_fetches",                          \
+		"chunks that came through the tracker")                      \
+	COUNTER(RELAY_FOUND, 31, "relay_found",                              \
+		"chunks given to the tracker")                               \
+	COUNTER(RELAY_RESENT, 32, "relay_retransmissions",                   \
+		"relay datagrams sent again")                                \
+	COUNTER(RELAY_BY_TCP, 33, "relay_by_tcp",                            \
+		"relay requests by TCP after lost datagrams")                \
+	COUNTER(RELAY_REQUESTS, 34, "relay_requests",                        \
+		"requests for a chunk at the relay")                         \
+	COUNTER(RELAY_HITS, 35, "relay_hits", "of them, in its cache")       \
+	COUNTER(RELAY_MISSES, 36, "relay_misses", "of them, not there")      \
+	COUNTER(RELAY_COALESCED, 37, "relay_coalesced",                      \
+		"of them, for what was sought already")                      \
+	COUNTER(RELAY_DIRECTED, 38, "relay_directed",                        \
+		"chunks asked of one holder")                                \
+	COUNTER(RELAY_BROADCASTS, 39, "relay_broadcasts",                    \
+		"chunks asked of every peer")                                \
+	COUNTER(RELAY_DUPLICATES, 40, "relay_duplicates",                    \
+		"duplicate answers dropped")                                 \
+	COUNTER(RELAY_NOWHERE, 41, "relay_nowhere",                          \
+		"chunks that nobody gave")                                   \
+	COUNTER(RELAY_EVICTED, 42, "relay_evicted",                          \
+		"chunks that left the relay's cache")                        \
+	COUNTER(RELAY_BYTES_IN, 43, "relay_bytes_in",                        \
+		"bytes of chunks into the relay")                            \
+	COUNTER(RELAY_BYTES_OUT, 44, "relay_bytes_out",                      \
+		"bytes of chunks out of the relay")
 
 enum counter_id {
 #define COUNTER(name, num, json, text) CNT_##name = num,

@@ -26,7 +26,7 @@
 
 #include "codec.h"
 
-#define MSG_PROTOCOL 1
+#define MSG_PROTOCOL 2
 
 #define MSG_NAME_MAX 255	/* a name in a directory, bytes */
 #define MSG_PATH_MAX 4096	/* a symlink's target */
@@ -45,11 +45,22 @@
 #define MSG_ENTRIES_MAX 4096	/* entries of one readdir */
 #define MSG_PEERS_MAX 16384
 #define MSG_COUNTERS_MAX 256
+#define MSG_VERIFY_MAX 4096	/* chunks of one verify */
+#define MSG_WANT_MAX 128	/* chunks of one want or seek: a datagram */
+#define MSG_COPIES_ALL 255	/* copies: one at every peer */
 
 enum { MD5_LEN = 16 };
 
-enum peer_role { ROLE_PEER = 1, ROLE_TRACKER = 2, ROLE_CLIENT = 3 };
+/* ROLE_RELAY: the tracker, as the end of a relay connection. */
+enum peer_role {
+	ROLE_PEER = 1, ROLE_TRACKER = 2, ROLE_CLIENT = 3, ROLE_RELAY = 4,
+};
 enum peer_state { PEER_ALIVE = 1, PEER_SUSPECT = 2, PEER_GONE = 3 };
+/* Can other members connect to it?  As the tracker found, trying. */
+enum peer_reach { REACH_UNKNOWN = 0, REACH_YES = 1, REACH_NO = 2 };
+/* How chunks travel: straight from peer to peer and, where that fails, through
+ * the tracker; only the one; only the other. */
+enum via { VIA_AUTO = 0, VIA_PEERS = 1, VIA_TRACKER = 2 };
 enum copy_kind { COPY_REPLICA = 1, COPY_CACHED = 2 };
 
 enum setattr_bits {

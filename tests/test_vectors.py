@@ -35,17 +35,21 @@ RECORDS = {
     "push": [
         ("append", "u8"), ("slot", "u64"), ("pos", "u32"), ("len", "u32"),
         ("chunk", "u64"), ("off", "u32"), ("chunk_len", "u32"),
-        ("md5", "md5"), ("stored", ["u32"]),
+        ("md5", "md5"), ("stored", ["u32"]), ("copies", "u8"),
     ],
     "counter": [("which", "u16"), ("value", "u64")],
     "peer": [
         ("num", "u32"), ("id", "u64"), ("addr", "str"), ("port", "u16"),
         ("state", "u8"), ("mounted", "u8"), ("capacity", "u64"),
         ("used", "u64"), ("chunks", "u64"), ("silent_ms", "u32"),
-        ("counters", ["counter"]),
+        ("counters", ["counter"]), ("reach", "u8"), ("guest", "u8"),
     ],
     "placed": [("id", "u64"), ("targets", ["u32"])],
     "held": [("id", "u64"), ("kind", "u8")],
+    "part": [
+        ("num", "u32"), ("chunks", "u64"), ("done", "u64"), ("bytes", "u64"),
+        ("failed", "u64"), ("ended", "u8"),
+    ],
 }
 
 MESSAGES = {
@@ -54,7 +58,7 @@ MESSAGES = {
         ("protocol", "u32"), ("role", "u8"), ("swarm", "u64"),
         ("session", "u64"), ("addr", "str"), ("port", "u16"),
         ("mounted", "u8"), ("capacity", "u64"), ("used", "u64"),
-        ("open", ["u64"]),
+        ("open", ["u64"]), ("guest", "u8"),
     ],
     "hello_r": [
         ("protocol", "u32"), ("swarm", "u64"), ("session", "u64"),
@@ -96,6 +100,26 @@ MESSAGES = {
     "get_r": [
         ("chunk", "u64"), ("ino", "u64"), ("slot", "u64"), ("pos", "u32"),
         ("len", "u32"), ("md5", "md5"), ("busy", ["u32"]),
+    ],
+    "mknod": [
+        ("seq", "u64"), ("ack", "u64"), ("parent", "u64"), ("name", "str"),
+        ("mode", "u32"), ("uid", "u32"), ("gid", "u32"), ("rdev", "u32"),
+        ("excl", "u8"), ("target", "str"), ("slot_size", "u32"),
+    ],
+    "digest_r": [("version", "u64"), ("known", "u8"), ("md5", "md5")],
+    "progress": [("job", "u64"), ("part", "part")],
+    "complete": [("job", "u64"), ("ino", "u64"), ("via", "u8")],
+    "want": [("ids", ["u64"])],
+    "seek": [("try", "u32"), ("directed", "u8"), ("ids", ["u64"])],
+    "seek_r": [("here", ["u64"]), ("absent", ["u64"])],
+    "found": [
+        ("chunk", "u64"), ("ino", "u64"), ("slot", "u64"), ("pos", "u32"),
+        ("len", "u32"), ("md5", "md5"),
+    ],
+    "share": [
+        ("name", "str"), ("first", "u64"), ("end", "u64"), ("part", "u8"),
+        ("slot_size", "u32"), ("copies", "u8"), ("mode", "u32"),
+        ("uid", "u32"), ("gid", "u32"),
     ],
 }
 

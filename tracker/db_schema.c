@@ -81,6 +81,16 @@ static const char step_1[] =
 	") STRICT;"
 	"CREATE INDEX garbage_since ON garbage(since_s, since_ns);";
 
-const char *const db_schema_steps[] = { step_1 };
+static const char step_2[] =
+	"ALTER TABLE chunks ADD COLUMN"
+	"  copies INTEGER NOT NULL DEFAULT 0;"	/* wanted; 0: the swarm's */
+
+	"CREATE TABLE digests("		/* MD5s of whole files */
+	"  ino INTEGER PRIMARY KEY,"
+	"  version INTEGER NOT NULL,"	/* of the content that has it */
+	"  md5 BLOB NOT NULL"
+	") STRICT;";
+
+const char *const db_schema_steps[] = { step_1, step_2 };
 const int db_schema_version = sizeof(db_schema_steps) /
 			      sizeof(db_schema_steps[0]);

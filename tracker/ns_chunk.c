@@ -73,11 +73,12 @@ static int chunk_add(struct ns *ns, const struct m_push *p)
 	if (p->chunk >= ns->chunk_mark || !p->n_stored ||
 	    p->n_stored > MSG_HOLDERS_MAX)
 		return -EINVAL;
-	s = db_prep(ns->db, "INSERT INTO chunks VALUES(?1,?2,?3,1,?4)");
+	s = db_prep(ns->db, "INSERT INTO chunks VALUES(?1,?2,?3,1,?4,?5)");
 	db_bind_u64(s, 1, p->chunk);
 	db_bind_u64(s, 2, p->chunk_len);
 	db_bind_blob(s, 3, p->md5, MD5_LEN);
 	db_bind_blob(s, 4, peers, pack_peers(peers, p->stored, p->n_stored));
+	db_bind_u64(s, 5, p->copies);
 	err = db_run(s);
 	if (!err)
 		ns->count.chunks++;

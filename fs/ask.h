@@ -1,0 +1,52 @@
+/*
+ * ask -- a request to the tracker that somebody waits for.
+ *
+ * The same face over a peer's link and over the pspfs command's connection,
+ * so that what is built from several requests (layout, track) serves both.
+ *
+ * Threads: any but the loop that the answer comes on.
+ * Errors:  0 or -errno as the tracker or the connection gave it; @why (may be
+ *          NULL) gets the answer's own words, or "".
+ * Memory:  takes @body; *@out is the caller's to buf_unref().
+ */
+#ifndef PSPFS_ASK_H
+#define PSPFS_ASK_H
+
+#include <pthread.h>
+
+#include "link.h"
+
+struct ask {
+	int (*call)(void *arg, uint16_t type, struct wr *body,
+		    struct buf **out, char *why, size_t why_len);
+	void *arg;
+};
+
+static inline int ask_call(const struct ask *a, uint16_t type,
+			   struct wr *body, struct buf **out, char *why,
+			   size_t why_len)
+{
+	return a->call(a->arg, type, body, out, why, why_len);
+}
+
+struct ask ask_link(struct link *l);
+
+/* For those who make such a face: an rpc_done that wakes the one who waits,
+ * within the call's own deadline. */
+struct ask_wait {
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	int over, err;
+	struct buf *body;
+};
+
+#define ASK_WAIT_INIT                                    \
+	((struct ask_wait){ .lock = PTHREAD_MUTEX_INITIALIZER, \
+			    .wake = PTHREAD_COND_INITIALIZER })
+
+void ask_done(void *wait, int err, const struct rpc_answer *a);
+/* The answer's body, or its error and its words. */
+int ask_result(struct ask_wait *w, struct buf **out, char *why,
+	       size_t why_len);
+
+#endif
