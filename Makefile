@@ -18,11 +18,11 @@ ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing -pthread $(WARN) $(CPPFLAGS) $(CFLA
 
 # Every source file, by folder, in dependency order.
 NET     := log text codec msg status counters buf md5 md5_avx2 md5_avx512 \
-	   hasher pool key loop tls rpc rpc_calls rpc_reqs rpc_in \
+	   hasher pool gate key loop tls rpc rpc_calls rpc_reqs rpc_in \
 	   rpc_out rpc_listen dgram daemon
 FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   cache slices \
-	   trouble gate young link_wait link_calls link_beat link_batch link_held \
+	   trouble young link_wait link_calls link_beat link_batch link_held \
 	   link_push link peers source fetch_keep fetch_source fetch_try fetch \
 	   ask layout \
 	   grants upload_put upload_sync upload served chunkd_get chunkd_put \
@@ -35,9 +35,9 @@ FS_MAIN := mount_main peerd_main
 # The pspfs command.
 CLI     := pspfs_main bars cli cli_where cli_status cli_info
 TRACKER := db_schema db_sqlite ns ns_chunk ns_slot ns_xattr ns_attr ns_map \
-	   ns_dir ns_rename ns_reap placement locations leases sessions swarm \
+	   ns_dir ns_rename ns_reap placement locations lru relay relay_seek leases sessions swarm \
 	   garbage repair core_ns core_chunk core_change core_late core_status \
-	   core_orphans core_hello core_out core core_open meta server
+	   core_orphans core_hello core_out core core_open meta probe relayd relayd_io server
 TRACKER_MAIN := options main
 
 BENCH_NET     := bench_md5 bench_rpc

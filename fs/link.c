@@ -254,10 +254,7 @@ void link_connect(struct link *l)
 	int err;
 
 	/* Our address, so that the tracker sees who we say we are; any port. */
-	if (from.ss.ss_family == AF_INET)
-		((struct sockaddr_in *)&from.ss)->sin_port = 0;
-	else
-		((struct sockaddr_in6 *)&from.ss)->sin6_port = 0;
+	addr_set_port(&from, 0);
 	l->state = LINK_CONNECTING;
 	err = rpc_connect(&l->rpc, l->loop, &l->cfg.self,
 			  &l->cfg.trackers[l->tracker], &from, ROLE_TRACKER, 0,
@@ -287,10 +284,7 @@ void link_begin(struct loop_work *w)
 	struct addr at = l->cfg.addr;
 	int err;
 
-	if (at.ss.ss_family == AF_INET)
-		((struct sockaddr_in *)&at.ss)->sin_port = 0;
-	else
-		((struct sockaddr_in6 *)&at.ss)->sin6_port = 0;
+	addr_set_port(&at, 0);
 	err = dgram_open(&l->dgram, l->loop, &at, link_beat_dgram, l);
 	if (!err)
 		err = loop_every(l->loop, &l->tick, LINK_TICK_MS, on_tick, l);

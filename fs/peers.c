@@ -76,14 +76,6 @@ struct closing {
 	int n;
 };
 
-static void addr_any_port(struct addr *a)
-{
-	if (a->ss.ss_family == AF_INET)
-		((struct sockaddr_in *)&a->ss)->sin_port = 0;
-	else
-		((struct sockaddr_in6 *)&a->ss)->sin6_port = 0;
-}
-
 int peers_new(struct peers **out, struct loop *const *loops, int n_loops,
 	      const struct rpc_self *self, const struct addr *our_addr)
 {
@@ -95,7 +87,7 @@ int peers_new(struct peers **out, struct loop *const *loops, int n_loops,
 	memcpy(ps->loops, loops, (size_t)ps->n_loops * sizeof(*loops));
 	ps->self = *self;
 	ps->from = *our_addr;
-	addr_any_port(&ps->from);
+	addr_set_port(&ps->from, 0);
 	pthread_mutex_init(&ps->lock, NULL);
 	gate_init(&ps->gate);
 	*out = ps;

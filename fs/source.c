@@ -19,13 +19,19 @@ static int compare(uint64_t a, uint64_t b)
 	return a < b ? -1 : a > b;
 }
 
+/* Straight from where it lies; through the tracker; only by good luck. */
+static unsigned way(const struct source *s)
+{
+	return s->away ? 2 : s->relay ? 1 : 0;
+}
+
 /* Negative: @a is the better one. */
 static int rank(const struct source *a, const struct source *b)
 {
 	int d = compare(a->bad >= SOURCE_BAD_MAX, b->bad >= SOURCE_BAD_MAX);
 
 	if (!d)
-		d = compare(a->away, b->away);
+		d = compare(way(a), way(b));
 	if (!d)
 		d = compare(a->failures, b->failures);
 	if (!d)

@@ -50,6 +50,7 @@
 struct rpc_self {
 	struct key key;
 	uint8_t role;		/* enum peer_role */
+	uint8_t also;		/* another role that it answers to; 0: none */
 	uint64_t id;
 };
 
@@ -108,8 +109,14 @@ void rpc_set_arg(struct rpc *c, void *arg);	/* on the loop, as in ops->up */
  * (so the id is 0 where any would do). */
 uint8_t rpc_peer_role(const struct rpc *c);
 uint64_t rpc_peer_id(const struct rpc *c);
+/* On the accepting side: as which of our roles we were wanted. */
+uint8_t rpc_own_role(const struct rpc *c);
 const struct addr *rpc_peer_addr(const struct rpc *c);
 struct loop *rpc_loop(const struct rpc *c);
+/* Only from inside ops->up, before anything is sent: the rest of its life is
+ * on @l, with @ops and @arg; their up() comes there. */
+void rpc_move(struct rpc *c, struct loop *l, const struct rpc_ops *ops,
+	      void *arg);
 /* TLS exporter (RFC 8446 7.5); only after up, on the loop.  0 or -errno. */
 int rpc_export(struct rpc *c, const char *label, uint8_t *out, size_t n);
 

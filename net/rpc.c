@@ -57,23 +57,69 @@ static void set_timer(struct event *ev, uint32_t ms)
 	event_add(ev, &tv);
 }
 
-static void up(struct rpc *c)
+static void close_events(struct rpc *c);
+
+static void begin_service(struct rpc *c)
 {
 	static const struct timeval at_once = { 0, 0 };
 
+	if (c->ops->up)
+		c->ops->up(c, c->arg);
+	if (c->move_to)
+		return;
+	rpc_calls_pump(c);
+	rpc_out_arm(c);
+	/* Frames may have come together with the end of the handshake. */
+	event_add(c->again, &at_once);
+}
+
+/* It has come to its new loop. */
+static void on_moved(struct loop_work *w)
+{
+	struct rpc *c = container_of(w, struct rpc, start_work);
+	int err = rpc_events_open(c);
+
+	if (!err && event_add(c->readable, NULL))
+		err = -ENOMEM;
+	if (err)
+		rpc_down(c, err);
+	else
+		begin_service(c);
+}
+
+/* Nothing of it is left on the old loop when this is posted. */
+static void leave_loop(struct rpc *c)
+{
+	close_events(c);
+	event_free(c->calls.timer);
+	c->calls.timer = NULL;
+	c->loop = c->move_to;
+	c->move_to = NULL;
+	c->start_work.fn = on_moved;
+	loop_post(c->loop, &c->start_work);
+}
+
+void rpc_move(struct rpc *c, struct loop *l, const struct rpc_ops *ops,
+	      void *arg)
+{
+	c->move_to = l;
+	c->ops = ops;
+	c->arg = arg;
+}
+
+static void up(struct rpc *c)
+{
 	c->state = RPC_UP;
 	tls_peer(c->tls, &c->peer_role, &c->peer_id);
+	c->own_role = tls_own_role(c->tls);
 	event_del(c->setup);
 	counter_add(CNT_HANDSHAKES, 1);
 	counter_add(CNT_HANDSHAKE_US, now_us() - c->handshake_us);
 	if (c->door)
 		rpc_door_leave(c, 0);
-	if (c->ops->up)
-		c->ops->up(c, c->arg);
-	rpc_calls_pump(c);
-	rpc_out_arm(c);
-	/* Frames may have come together with the end of the handshake. */
-	event_add(c->again, &at_once);
+	begin_service(c);
+	if (c->move_to)
+		leave_loop(c);
 }
 
 static void handshake_step(struct rpc *c)
@@ -336,6 +382,11 @@ void rpc_set_arg(struct rpc *c, void *arg)
 uint8_t rpc_peer_role(const struct rpc *c)
 {
 	return c->peer_role;
+}
+
+uint8_t rpc_own_role(const struct rpc *c)
+{
+	return c->own_role;
 }
 
 uint64_t rpc_peer_id(const struct rpc *c)

@@ -92,14 +92,15 @@ struct rpc {
 	int refs;			/* atomic */
 	int closing;			/* atomic: rpc_close() was called */
 	struct loop_work start_work, close_work;
+	struct loop *move_to;		/* inside ops->up; then NULL */
 
-	/* fixed after start */
+	/* fixed after start, but for rpc_move() */
 	struct loop *loop;
 	const struct rpc_ops *ops;
 	struct addr peer;
 
 	/* fixed after up */
-	uint8_t peer_role;
+	uint8_t peer_role, own_role;
 	uint64_t peer_id;
 
 	/* loop thread only */

@@ -247,6 +247,14 @@ uint16_t addr_port(const struct addr *a)
 	return ntohs(((const struct sockaddr_in *)&a->ss)->sin_port);
 }
 
+void addr_set_port(struct addr *a, uint16_t port)
+{
+	if (a->ss.ss_family == AF_INET6)
+		((struct sockaddr_in6 *)&a->ss)->sin6_port = htons(port);
+	else
+		((struct sockaddr_in *)&a->ss)->sin_port = htons(port);
+}
+
 int addr_eq(const struct addr *a, const struct addr *b)
 {
 	size_t n = a->ss.ss_family == AF_INET6 ? 16 : 4;

@@ -30,7 +30,7 @@ struct tls {
 	const struct rpc_self *self;	/* accepting side */
 	char identity[IDENTITY_MAX];	/* connecting side */
 	uint8_t psk[KEY_LEN];
-	uint8_t peer_role;
+	uint8_t peer_role, own_role;
 	uint64_t peer_id;
 	size_t head, tail;		/* of what is unsent in wire */
 	uint8_t wire[TLS_WIRE_MAX + WIRE_SLACK];
@@ -138,7 +138,8 @@ static int parse_identity(struct tls *t, const char *text)
 	snprintf(again, sizeof(again), IDENTITY_FMT, role, id, to_role, to_id);
 	if (strcmp(text, again))
 		return -EPROTO;
-	if (to_role != self->role || (to_id && to_id != self->id)) {
+	if ((to_role != self->role && (!to_role || to_role != self->also)) ||
+	    (to_id && to_id != self->id)) {
 		t->why = "it wanted somebody else";
 		return -EACCES;
 	}
@@ -148,6 +149,7 @@ static int parse_identity(struct tls *t, const char *text)
 	}
 	t->peer_role = role;
 	t->peer_id = id;
+	t->own_role = to_role;
 	return 0;
 }
 
@@ -256,6 +258,7 @@ int tls_connect(struct tls **out, int fd, const struct rpc_self *self,
 		 self->id, role, id);
 	t->peer_role = role;
 	t->peer_id = id;
+	t->own_role = self->role;
 	err = key_derive(&self->key, t->identity, strlen(t->identity), t->psk,
 			 sizeof(t->psk));
 	if (!err)
@@ -365,6 +368,11 @@ void tls_peer(const struct tls *t, uint8_t *role, uint64_t *id)
 {
 	*role = t->peer_role;
 	*id = t->peer_id;
+}
+
+uint8_t tls_own_role(const struct tls *t)
+{
+	return t->own_role;
 }
 
 int tls_export(struct tls *t, const char *label, uint8_t *out, size_t n)

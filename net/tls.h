@@ -8,8 +8,8 @@
  *
  * (roles decimal, ids 16 hexadecimal digits, TARGET_ID zero where it is not
  * known), so that a handshake is good for these two ends only.  The accepting
- * side refuses another role or id than its own as the target, and itself as
- * the source (reflection).  PSK with (EC)DHE, TLS_AES_128_GCM_SHA256, no
+ * side refuses another role (of its one or two) or id than its own as the
+ * target, and itself as the source (reflection).  PSK with (EC)DHE, TLS_AES_128_GCM_SHA256, no
  * certificates, no tickets.
  *
  * What is written is encrypted into a buffer of TLS_WIRE_MAX bytes (room for
@@ -50,6 +50,7 @@ int tls_handshake(struct tls *t);
 const char *tls_why(const struct tls *t);
 /* Who is at the other end; fixed once the handshake is done. */
 void tls_peer(const struct tls *t, uint8_t *role, uint64_t *id);
+uint8_t tls_own_role(const struct tls *t);	/* as who we were wanted */
 int tls_export(struct tls *t, const char *label, uint8_t *out, size_t n);
 
 /* Begin a round of reading: the socket is said to be readable. */

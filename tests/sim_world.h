@@ -287,7 +287,8 @@ static inline void tracker_start(void)
 		.heartbeat_ms = BEAT_MS, .garbage_ms = GRACE_MS,
 		.gone_ms = GONE_MS, .seed = world.seed,
 	};
-	const struct core_io io = { io_answer, io_send, io_close, NULL };
+	const struct core_io io = { .answer = io_answer, .send = io_send,
+				    .close = io_close };
 	char why[512];
 	int err;
 

@@ -187,6 +187,7 @@ static int setup(void **state)
 		.heartbeat_ms = 500, .garbage_ms = 1000, .gone_ms = 5000,
 		.seed = 1,
 	};
+	const struct relay_config relay = { .cache_bytes = 1 << 20 };
 	struct core_io io;
 	char why[256];
 
@@ -194,7 +195,7 @@ static int setup(void **state)
 	memset(key.secret, 7, sizeof(key.secret));
 	assert_int_equal(addr_from_ip("127.0.0.1", 9, PORT, &at), 0);
 	assert_int_equal(db_open(&db, ":memory:", why, sizeof(why)), 0);
-	assert_int_equal(server_new(&server), 0);
+	assert_int_equal(server_new(&server, &relay), 0);
 	io = server_io(server);
 	assert_int_equal(core_new(&core, db, &cfg, &io, meta_now(), why,
 				  sizeof(why)), 0);

@@ -157,7 +157,7 @@ static void only_live_peers_with_room_are_chosen(void **state)
 	swarm_leave(s, a, 1);
 	b->used = b->capacity;
 	for (int i = 0; i < 50; i++) {
-		assert_int_equal(swarm_place(s, 0, 1, NULL, 0, 8, &rng, out),
+		assert_int_equal(swarm_place(s, 0, 1, 1, NULL, 0, 8, &rng, out),
 				 1);
 		assert_int_equal(out[0], c->num);
 	}

@@ -371,6 +371,7 @@ void core_tick(struct core *c)
 	if (c->err)
 		return;
 	core_sessions_tick(c);
+	core_probe_tick(c);
 	swarm_tick(c->swarm, c->now.ms, 3ull * c->cfg.heartbeat_ms);
 	core_orphans_reap(c);
 	err = garbage_collect(c->garbage, c->ns, c->now);

@@ -50,6 +50,11 @@ struct core_time {
 };
 
 struct core_io {
+	/* Try whether others can connect to @peer at @ip and @port; the outcome
+	 * comes through core_probed().  NULL: nobody tries. */
+	void (*probe)(void *arg, uint64_t peer, const char *ip, uint16_t port);
+	/* What the relay's cache holds and may hold; NULL: there is none. */
+	void (*cache)(void *arg, uint64_t *bytes, uint64_t *limit);
 	/* Answer request @number on @conn; takes @body's bytes. */
 	void (*answer)(void *arg, uint64_t conn, uint32_t number,
 		       uint16_t type, uint16_t status, struct wr *body);
@@ -86,6 +91,21 @@ void core_answer(struct core *c, uint64_t conn, uint32_t number,
  * Writes the answer's body; 0 or -ENOENT (no such session: no answer). */
 int core_heartbeat(struct core *c, uint64_t session, const void *body,
 		   size_t len, struct wr *answer);
+/* @reach: enum peer_reach. */
+void core_probed(struct core *c, uint64_t peer, uint8_t reach);
+
+/* What the map says of a chunk, and which live peers hold it (some, if they
+ * are many).  Of an unknown one @len is 0. */
+#define CORE_WHERE_MAX 8
+struct core_where {
+	uint64_t chunk;		/* in */
+	uint32_t len;
+	uint8_t md5[MD5_LEN];
+	uint64_t holders[CORE_WHERE_MAX];	/* peers' ids */
+	uint32_t n_holders;
+};
+void core_where(struct core *c, struct core_where *w);
+
 /* Time passes: leases end, peers become suspect and gone, garbage is
  * dropped.  Call every 100 ms or so, inside a batch. */
 void core_tick(struct core *c);

@@ -3,6 +3,7 @@
 
 #include "core_internal.h"
 #include "counters.h"
+#include "text.h"
 
 /* ---------------------------------------------------------- ids, placement */
 
@@ -32,8 +33,8 @@ static int grant_one(struct core *c, struct req *r, struct m_placed *out)
 		if (err)
 			return err;
 	}
-	n = swarm_place(c->swarm, r->session->peer->num, c->cfg.slot_size,
-			NULL, 0, swarm_want(c->swarm, c->cfg.copies), &c->rng,
+	n = swarm_place(c->swarm, r->session->peer->num, 1,
+			c->cfg.slot_size, NULL, 0, swarm_want(c->swarm, c->cfg.copies), &c->rng,
 			targets);
 	if (!n)
 		return core_refuse(r, ST_NOSPC,
@@ -84,7 +85,7 @@ int core_serve_place(struct core *c, struct req *r, struct wr *w)
 	if (err)
 		return err;
 	out.targets = targets;
-	out.n_targets = (uint32_t)swarm_place(c->swarm, 0, m.len, m.except,
+	out.n_targets = (uint32_t)swarm_place(c->swarm, 0, 1, m.len, m.except,
 					      m.n_except, m.count, &c->rng,
 					      targets);
 	if (!out.n_targets && m.count)
@@ -122,6 +123,29 @@ int core_serve_locate(struct core *c, struct req *r, struct wr *w)
 	}
 	counter_add(CNT_LOOKUPS, out.n_chunks);
 	return m_locate_r_encode(w, &out);
+}
+
+void core_where(struct core *c, struct core_where *w)
+{
+	struct m_chunk chunk;
+	size_t n, first;
+
+	w->len = 0;
+	w->n_holders = 0;
+	if (c->err || ns_chunk(c->ns, w->chunk, &chunk))
+		return;
+	w->len = chunk.len;
+	memcpy(w->md5, chunk.md5, MD5_LEN);
+	n = locations_count(c->swarm->locations, w->chunk);
+	first = n ? random_u64() % n : 0;
+	for (size_t i = 0; i < n && w->n_holders < CORE_WHERE_MAX; i++) {
+		struct location at = locations_at(c->swarm->locations,
+						  w->chunk, (first + i) % n);
+		const struct peer *p = swarm_num(c->swarm, at.peer);
+
+		if (p && peer_live(p))
+			w->holders[w->n_holders++] = p->id;
+	}
 }
 
 /* 1: it is a chunk, or a write in flight may make it one; 0: it is none. */

@@ -101,6 +101,40 @@ static int check_peer(struct core *c, struct req *r, const struct m_hello *m,
 	return 0;
 }
 
+/* Is it time to try whether others can connect to @p? */
+static void probe(struct core *c, struct peer *p)
+{
+	if (!c->io.probe || !peer_live(p) || c->now.ms < p->probe_ms)
+		return;
+	p->probe_ms = c->now.ms + CORE_PROBE_MS;
+	c->io.probe(c->io.arg, p->id, p->addr, p->port);
+}
+
+void core_probe_tick(struct core *c)
+{
+	for (uint32_t i = 1; i <= c->swarm->n; i++) {
+		struct peer *p = swarm_num(c->swarm, i);
+
+		if (p && p->reach != REACH_YES)
+			probe(c, p);
+	}
+}
+
+void core_probed(struct core *c, uint64_t peer, uint8_t reach)
+{
+	struct peer *p = swarm_find(c->swarm, peer);
+
+	if (!p || !peer_live(p) || p->reach == reach)
+		return;
+	if (reach == REACH_NO)
+		log_info("nobody can connect to peer %s:%u: its chunks go "
+			 "through the relay", p->addr, p->port);
+	else if (p->reach == REACH_NO)
+		log_info("peer %s:%u can be connected to", p->addr, p->port);
+	p->reach = reach;
+	c->swarm->changed = 1;
+}
+
 static struct session *session_new(struct core *c, const struct conn *n)
 {
 	uint64_t id;
@@ -181,6 +215,8 @@ static int hello_peer(struct core *c, struct req *r, const struct m_hello *m,
 	s->conn = n->conn;
 	s->heard_ms = c->now.ms;
 	s->peer = p;
+	p->probe_ms = 0;
+	probe(c, p);
 	n->session = s;
 	n->greeted = 1;
 	core_poison(c, sessions_save(c->sessions, s));

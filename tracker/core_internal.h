@@ -32,6 +32,7 @@
 #define CORE_FLIGHT (16 * CORE_GRANT_STEP)
 #define CORE_SESSION_MS 3600000	/* a lapsed session is kept so long */
 #define CORE_REAP_BATCH 64	/* orphans deleted in a tick */
+#define CORE_PROBE_MS 30000	/* between two tries to connect to a peer */
 #define CORE_STALL_MS 1000	/* no batch for so long: we did not listen */
 
 struct conn {
@@ -185,6 +186,8 @@ int core_serve_release(struct core *c, struct req *r, struct wr *w);
 void core_lapse(struct core *c, struct session *s);
 void core_end_session(struct core *c, struct session *s);
 void core_sessions_tick(struct core *c);
+/* Those that could not be connected to are tried again now and then. */
+void core_probe_tick(struct core *c);
 
 /* core_ns.c */
 int core_serve_lookup(struct core *c, struct req *r, struct wr *w);

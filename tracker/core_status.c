@@ -73,6 +73,8 @@ int core_serve_status(struct core *c, struct req *r, struct wr *w)
 		.missing = danger.missing,
 		.garbage = count.garbage,
 	};
+	if (c->io.cache)
+		c->io.cache(c->io.arg, &out.cached, &out.cache);
 	err = swarm_list(c->swarm, &r->arena, 1, c->now.ms, &out.peers,
 			 &out.n_peers);
 	if (!err)

@@ -1,8 +1,9 @@
 /*
  * psptrackerd -- joins the core to its database, its thread and its sockets.
  *
- * Threads: main waits for signals; "metadata" (meta.h) does all else.  It is
- * started after the fork, with signals blocked.
+ * Threads: main waits for signals; "metadata" (meta.h) does all else, but
+ * what goes through the tracker from peer to peer: "relay" (relayd.h) and its
+ * hasher.  They are started after the fork, with signals blocked.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -135,14 +136,20 @@ static int open_core(struct tracker *t)
 		.gone_ms = GONE_MS,
 		.seed = random_u64(),
 	};
+	const struct relay_config relay = {
+		.cache_bytes = t->o.cache,
+		.broadcast = t->o.broadcast,
+		.seed = random_u64(),
+	};
 	char path[PATH_LEN];
 	struct core_io io;
 
 	snprintf(path, sizeof(path), "%s/tracker.db", t->o.data);
 	if (db_open(&t->db, path, t->why, sizeof(t->why)))
 		return -1;
-	if (server_new(&t->server))
-		return because(t, "no memory");
+	if (server_new(&t->server, &relay))
+		return because(t, "cannot start the relay: no memory or no "
+				  "threads");
 	io = server_io(t->server);
 	return core_new(&t->core, t->db, &cfg, &io, meta_now(), t->why,
 			sizeof(t->why));

@@ -3,6 +3,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "key.h"
 #include "text.h"
@@ -11,6 +12,7 @@
 #define DEFAULT_DATA "/var/lib/pspfs/tracker"
 #define DEFAULT_COPIES 2
 #define DEFAULT_CHUNK (512u << 10)
+#define DEFAULT_CACHE (64u << 20)
 #define DEFAULT_GRACE_S 60
 #define GRACE_MAX_S (30u * 86400)
 
@@ -28,6 +30,11 @@ static const char help[] =
 "                        peer (" KEY_DEFAULT ")\n"
 "  --copies N            peers that keep each chunk: 1 to 16, or \"all\" (2)\n"
 "  --chunk-size SIZE     of new files, a power of two, 1K to 16M (512K)\n"
+"  --cache SIZE          memory for chunks that go through the tracker, to peers\n"
+"                        that cannot reach each other (64M)\n"
+"  --relay MODE          a chunk that is not in there is asked of one peer that\n"
+"                        has it (\"directed\", the default), or of all of them\n"
+"                        (\"broadcast\")\n"
 "  --garbage-grace SECONDS\n"
 "                        how long chunks of deleted files are kept (60)\n"
 "  --log FILE            log there (in the background DIR/psptrackerd.log,\n"
@@ -46,10 +53,11 @@ static const char help[] =
 "\n"
 "SIGTERM stops it cleanly; SIGHUP opens the log file anew.\n";
 
-enum { COPIES = 256, CHUNK, DATA, FOREGROUND, GRACE, HELP, KEY, LISTEN, LOG,
-       PID, VERSION };
+enum { CACHE = 256, COPIES, CHUNK, DATA, FOREGROUND, GRACE, HELP, KEY, LISTEN, LOG,
+       PID, RELAY, VERSION };
 
 static const struct option longs[] = {
+	{ "cache", required_argument, NULL, CACHE },
 	{ "chunk-size", required_argument, NULL, CHUNK },
 	{ "copies", required_argument, NULL, COPIES },
 	{ "data", required_argument, NULL, DATA },
@@ -60,6 +68,7 @@ static const struct option longs[] = {
 	{ "listen", required_argument, NULL, LISTEN },
 	{ "log", required_argument, NULL, LOG },
 	{ "pid", required_argument, NULL, PID },
+	{ "relay", required_argument, NULL, RELAY },
 	{ "version", no_argument, NULL, VERSION },
 	{ NULL, 0, NULL, 0 },
 };
@@ -109,6 +118,25 @@ static int set_chunk(struct options *o, const char *s)
 	return 0;
 }
 
+static int set_cache(struct options *o, const char *s)
+{
+	if (size_parse(s, &o->cache))
+		return wrong("--cache", s, "not a size: give a number with K, "
+					   "M or G, like 64M");
+	if (o->cache < OPTIONS_CACHE_MIN)
+		return wrong("--cache", s, "too small: give at least the size "
+					   "of a chunk, like 64M");
+	return 0;
+}
+
+static int set_relay(struct options *o, const char *s)
+{
+	o->broadcast = !strcmp(s, "broadcast");
+	if (!o->broadcast && strcmp(s, "directed"))
+		return wrong("--relay", s, "give directed or broadcast");
+	return 0;
+}
+
 static int set_grace(struct options *o, const char *s)
 {
 	long n = number(s, GRACE_MAX_S);
@@ -123,6 +151,10 @@ static int set_grace(struct options *o, const char *s)
 static int set(struct options *o, int opt)
 {
 	switch (opt) {
+	case CACHE:
+		return set_cache(o, optarg);
+	case RELAY:
+		return set_relay(o, optarg);
 	case CHUNK:
 		return set_chunk(o, optarg);
 	case COPIES:
@@ -163,6 +195,7 @@ int options_parse(struct options *o, int argc, char **argv, int *code)
 		.key = KEY_DEFAULT,
 		.copies = DEFAULT_COPIES,
 		.chunk_size = DEFAULT_CHUNK,
+		.cache = DEFAULT_CACHE,
 		.garbage_ms = DEFAULT_GRACE_S * 1000,
 	};
 	while ((opt = getopt_long(argc, argv, "h", longs, NULL)) != -1) {

@@ -10,11 +10,14 @@
 #define OPTIONS_COPIES_ALL 255
 #define OPTIONS_CHUNK_MIN (1u << 10)
 #define OPTIONS_CHUNK_MAX (16u << 20)
+#define OPTIONS_CACHE_MIN (1u << 10)
 
 struct options {
 	const char *listen, *data, *key, *log, *pid;
 	uint8_t copies;
 	uint32_t chunk_size;
+	uint64_t cache;		/* of the relay, bytes */
+	int broadcast;
 	uint32_t garbage_ms;
 	int foreground;
 };

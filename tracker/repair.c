@@ -122,8 +122,8 @@ static struct peer *target(struct repair *r, const struct m_chunk *c)
 		if (swarm_holds(r->env.swarm, p, c->id) == 1)
 			return p;
 	}
-	if (!swarm_place(r->env.swarm, 0, c->len, c->holders, c->n_holders, 1,
-			 r->env.rng, &num))
+	if (!swarm_place(r->env.swarm, 0, 0, c->len, c->holders, c->n_holders,
+			 1, r->env.rng, &num))
 		return NULL;
 	return swarm_num(r->env.swarm, num);
 }

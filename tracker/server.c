@@ -1,4 +1,7 @@
 /*
+ * Relay connections and datagrams are relayd's; what is no relay's datagram
+ * (heartbeats) comes here.
+ *
  * A request's way: on_request -> job -> run_request -> core_request ...
  * core_io.answer -> rpc_reply.  The other way round: core_io.send -> rpc_call
  * -> on_done -> job -> run_done -> core_answer.  Jobs, since the core works
@@ -16,9 +19,9 @@
 #include <string.h>
 
 #include "container.h"
-#include "dgram.h"
 #include "log.h"
 #include "msg.h"
+#include "relayd.h"
 #include "rpc.h"
 #include "status.h"
 #include "table.h"
@@ -26,12 +29,13 @@
 struct server {
 	/* fixed after open */
 	struct meta *meta;
+	struct relayd *relayd;
 	struct rpc_listener *listener;
 	uint32_t lease_ms;
 	uint64_t last;			/* link's number; atomic */
 
 	/* metadata thread only */
-	struct dgram_sock *dgram;
+	int closing;
 	struct link *links;
 	struct core *core;
 
@@ -78,7 +82,7 @@ static void run_up(struct meta_job *j, struct core *c)
 
 	s->core = c;
 	HASH_ADD(hh, s->links, no, sizeof(k->no), k);
-	if (!TABLE_ADDED(k) || !s->dgram) {
+	if (!TABLE_ADDED(k) || s->closing) {
 		rpc_close(k->rpc);	/* run_down() follows */
 		return;
 	}
@@ -88,15 +92,17 @@ static void run_up(struct meta_job *j, struct core *c)
 
 static void leave(struct server *s, struct link *k)
 {
+	struct dgram_sock *dgram = relayd_dgram(s->relayd);
 	struct link *other, *next;
 
-	if (!k->joined || !s->dgram)
+	if (!k->joined || !dgram)
 		return;
 	/* a newer connection of the session has joined it anew */
 	HASH_ITER (hh, s->links, other, next)
 		if (other != k && other->joined == k->joined)
 			return;
-	dgram_leave(s->dgram, k->joined);
+	dgram_leave(dgram, k->joined);
+	relayd_session(s->relayd, rpc_peer_id(k->rpc), 0);
 	k->joined = 0;
 }
 
@@ -127,8 +133,13 @@ static void run_down(struct meta_job *j, struct core *c)
 static void on_up(struct rpc *rpc, void *arg)
 {
 	struct server *s = arg;
-	struct link *k = calloc(1, sizeof(*k));
+	struct link *k;
 
+	if (rpc_own_role(rpc) == ROLE_RELAY) {
+		relayd_take(s->relayd, rpc);
+		return;
+	}
+	k = calloc(1, sizeof(*k));
 	if (!k || rpc_export(rpc, DGRAM_LABEL, k->secret, sizeof(k->secret))) {
 		log_warn("turned a connection away: no memory");
 		free(k);
@@ -228,16 +239,19 @@ static void on_request(struct rpc *rpc, struct rpc_req *req, void *arg)
 /* The session's datagrams: before its client can know that it may send. */
 static void join(struct server *s, struct link *k)
 {
+	struct dgram_sock *dgram = relayd_dgram(s->relayd);
 	uint64_t session = core_session(s->core, k->no);
 
-	if (!session || !s->dgram)
+	if (!session || !dgram)
 		return;
 	if (k->joined != session)
 		leave(s, k);
-	if (dgram_join(s->dgram, session, k->secret, 1, NULL))
+	if (dgram_join(dgram, session, k->secret, 1, NULL)) {
 		log_warn("no memory for datagrams: heartbeats go by TCP");
-	else
-		k->joined = session;
+		return;
+	}
+	k->joined = session;
+	relayd_session(s->relayd, rpc_peer_id(k->rpc), session);
 }
 
 static void io_answer(void *arg, uint64_t conn, uint32_t number,
@@ -334,9 +348,55 @@ static void io_close(void *arg, uint64_t conn, const char *why)
 		rpc_close(k->rpc);
 }
 
+static void io_cache(void *arg, uint64_t *bytes, uint64_t *limit)
+{
+	struct server *s = arg;
+
+	relayd_stat(s->relayd, bytes, limit);
+}
+
+/* ----------------------------------------------------------------- probes */
+
+struct probed {
+	struct meta_job job;
+	struct server *server;
+	uint64_t peer;
+	int reach;
+};
+
+static void run_probed(struct meta_job *j, struct core *c)
+{
+	struct probed *p = container_of(j, struct probed, job);
+
+	core_probed(c, p->peer, (uint8_t)p->reach);
+	free(p);
+}
+
+static void on_probed(void *arg, uint64_t peer, int reach)
+{
+	struct server *s = arg;
+	struct probed *p = malloc(sizeof(*p));
+
+	if (!p)
+		return;		/* it is tried again */
+	*p = (struct probed){ { .run = run_probed }, s, peer, reach };
+	meta_post(s->meta, &p->job);
+}
+
+static void io_probe(void *arg, uint64_t peer, const char *ip, uint16_t port)
+{
+	struct server *s = arg;
+	struct addr at;
+
+	if (!addr_from_ip(ip, strlen(ip), port, &at))
+		relayd_probe(s->relayd, peer, &at, on_probed, s);
+}
+
 struct core_io server_io(struct server *s)
 {
-	return (struct core_io){ io_answer, io_send, io_close, s };
+	return (struct core_io){ .answer = io_answer, .send = io_send,
+				 .close = io_close, .probe = io_probe,
+				 .cache = io_cache, .arg = s };
 }
 
 /* --------------------------------------------------------------- datagrams */
@@ -352,13 +412,13 @@ struct beat {
 static void run_beat(struct meta_job *j, struct core *c)
 {
 	struct beat *b = container_of(j, struct beat, job);
-	struct server *s = b->server;
+	struct dgram_sock *dgram = relayd_dgram(b->server->relayd);
 	struct wr w = WR_INIT;
 
 	/* never longer than what was asked: nobody is flooded through us */
-	if (s->dgram && !core_heartbeat(c, b->session, b->body, b->len, &w) &&
+	if (dgram && !core_heartbeat(c, b->session, b->body, b->len, &w) &&
 	    w.len <= b->len)
-		dgram_send(s->dgram, b->session, M_heartbeat_r, w.p, w.len);
+		dgram_send(dgram, b->session, M_heartbeat_r, w.p, w.len);
 	wr_fini(&w);
 	free(b);
 }
@@ -389,12 +449,19 @@ static const struct rpc_ops ops = {
 	.down = on_down,
 };
 
-int server_new(struct server **out)
+int server_new(struct server **out, const struct relay_config *relay)
 {
 	struct server *s = calloc(1, sizeof(*s));
 
+	int err;
+
 	if (!s)
 		return -ENOMEM;
+	err = relayd_new(&s->relayd, relay);
+	if (err) {
+		free(s);
+		return err;
+	}
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->quiet, NULL);
 	*out = s;
@@ -404,13 +471,14 @@ int server_new(struct server **out)
 int server_open(struct server *s, struct meta *m, const struct key *key,
 		uint64_t id, const struct addr *at, uint32_t lease_ms)
 {
-	const struct rpc_self self = { *key, ROLE_TRACKER, id };
+	const struct rpc_self self = { .key = *key, .role = ROLE_TRACKER,
+				       .also = ROLE_RELAY, .id = id };
 	struct loop *loop = meta_loop(m);
 	int err;
 
 	s->meta = m;
 	s->lease_ms = lease_ms;
-	err = dgram_open(&s->dgram, loop, at, on_dgram, s);
+	err = relayd_open(s->relayd, m, &self, at, on_dgram, s);
 	if (!err)
 		err = rpc_listen(&s->listener, &loop, 1, &self, at, &ops, s);
 	return err;
@@ -428,8 +496,7 @@ static void run_close(struct meta_job *j, struct core *c)
 	struct link *k, *next;
 
 	(void)c;
-	dgram_close(s->dgram);
-	s->dgram = NULL;
+	s->closing = 1;
 	HASH_ITER (hh, s->links, k, next)
 		rpc_close(k->rpc);
 	/* on_down() of each comes back as a job */
@@ -455,12 +522,14 @@ void server_close(struct server *s)
 	while (s->n_links)
 		pthread_cond_wait(&s->quiet, &s->lock);
 	pthread_mutex_unlock(&s->lock);
+	relayd_close(s->relayd);
 }
 
 void server_free(struct server *s)
 {
 	if (!s)
 		return;
+	relayd_free(s->relayd);
 	pthread_mutex_destroy(&s->lock);
 	pthread_cond_destroy(&s->quiet);
 	free(s);

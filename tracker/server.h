@@ -1,6 +1,7 @@
 /*
- * server -- the tracker's sockets, on the metadata thread's own loop:
- * carries frames between them and the core.
+ * server -- the tracker's sockets: carries frames between them and the core.
+ * Control connections are on the metadata thread's own loop; relay connections
+ * and datagrams on the relay's (relayd.h).
  *
  * Happy path: server_new() -> core_new() with server_io() -> meta_start() ->
  * server_open(); at the end server_close() -> meta_stop() -> server_free().
@@ -15,6 +16,7 @@
 #include "core.h"
 #include "key.h"
 #include "meta.h"
+#include "relay.h"
 #include "text.h"
 
 #define SERVER_COPY_MS 120000	/* for a peer to fetch a chunk */
@@ -22,7 +24,7 @@
 
 struct server;
 
-int server_new(struct server **out);
+int server_new(struct server **out, const struct relay_config *relay);
 struct core_io server_io(struct server *s);
 /* Listen at @at with TCP and UDP.  -EADDRINUSE, ... */
 int server_open(struct server *s, struct meta *m, const struct key *key,

@@ -214,6 +214,7 @@ int swarm_join(struct swarm *s, struct peer **out, uint64_t id,
 	if (!str_eq(str_of(p->addr), addr) || p->port != m->port) {
 		set_addr(p, addr);
 		p->port = m->port;
+		p->reach = REACH_UNKNOWN;
 		p->saved = 0;
 	}
 	err = save(s, p);
@@ -346,9 +347,9 @@ unsigned swarm_want(const struct swarm *s, uint8_t copies)
 	return copies == UINT8_MAX ? s->n_live : copies;
 }
 
-size_t swarm_place(struct swarm *s, uint32_t writer, uint64_t need,
-		   const uint32_t *except, size_t n_except, size_t want,
-		   uint64_t *rng, uint32_t *out)
+size_t swarm_place(struct swarm *s, uint32_t writer, int pushed,
+		   uint64_t need, const uint32_t *except, size_t n_except,
+		   size_t want, uint64_t *rng, uint32_t *out)
 {
 	size_t n = 0, got;
 
@@ -356,6 +357,8 @@ size_t swarm_place(struct swarm *s, uint32_t writer, uint64_t need,
 		struct peer *p = s->by_num[i];
 
 		if (!p || !peer_live(p) || p->capacity <= p->used)
+			continue;
+		if (pushed && p->reach == REACH_NO && p->num != writer)
 			continue;
 		s->candidates[n++] = (struct candidate){
 			.num = p->num,
@@ -403,6 +406,7 @@ int swarm_list(const struct swarm *s, struct arena *a, int all,
 							 : UINT32_MAX,
 			.counters = all ? p->counters : NULL,
 			.n_counters = all ? p->n_counters : 0,
+			.reach = p->reach,
 		};
 	}
 	*out = v;

@@ -30,10 +30,12 @@ struct peer {
 	uint8_t mounted;
 	uint8_t told;		/* its inventory is complete */
 	uint8_t saved;		/* its row is as it is here */
+	uint8_t reach;		/* enum peer_reach */
 	uint64_t conn;		/* 0: not connected */
 	uint64_t capacity, used, chunks;
 	uint64_t heard_ms;
 	uint64_t gone_ms;	/* since when, if GONE */
+	uint64_t probe_ms;	/* when its reach is tried next */
 	uint32_t queued;	/* chunks placed since its last heartbeat */
 	struct m_counter *counters;
 	uint32_t n_counters;
@@ -91,10 +93,12 @@ int swarm_holds(const struct swarm *s, const struct peer *p, uint64_t chunk);
 
 /* How many copies a chunk is to have: @copies, 255: one on every peer. */
 unsigned swarm_want(const struct swarm *s, uint8_t copies);
-/* Choose up to @want live peers for a chunk; returns how many. */
-size_t swarm_place(struct swarm *s, uint32_t writer, uint64_t need,
-		   const uint32_t *except, size_t n_except, size_t want,
-		   uint64_t *rng, uint32_t *out);
+/* Choose up to @want live peers for a chunk; returns how many.  @pushed: it is
+ * going to be sent to them, so that one whom nobody can connect to is no
+ * good, but for @writer itself. */
+size_t swarm_place(struct swarm *s, uint32_t writer, int pushed,
+		   uint64_t need, const uint32_t *except, size_t n_except,
+		   size_t want, uint64_t *rng, uint32_t *out);
 
 /* The list as sent to peers: live ones, without counters; or all, with. */
 int swarm_list(const struct swarm *s, struct arena *a, int all,
