@@ -23,9 +23,9 @@ NET     := log text codec msg status counters buf md5 md5_avx2 md5_avx512 \
 FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   cache slices \
 	   trouble young link_wait link_calls link_beat link_batch link_held \
-	   link_push link peers source fetch_keep fetch_source fetch_try fetch \
+	   link_push link peers source shelf via_want via_give via fetch_keep fetch_source fetch_try fetch \
 	   ask layout \
-	   grants upload_put upload_sync upload served shelf chunkd_get chunkd_put \
+	   grants upload_put upload_sync upload served chunkd_get chunkd_put \
 	   chunkd peer_push peer opts \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
 	   file_compact file_ahead file_plan file_read file_write file \

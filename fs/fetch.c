@@ -79,6 +79,7 @@ void flight_free_if_idle(struct flight *f)
 
 static struct flight *flight_new(struct fetch *ft, const struct fetch_want *w)
 {
+	static const uint32_t relay = FETCH_RELAY;
 	struct flight *f = calloc(1, sizeof(*f));
 
 	if (!f)
@@ -92,6 +93,9 @@ static struct flight *flight_new(struct fetch *ft, const struct fetch_want *w)
 	STAILQ_INIT(&f->waiters);
 	f->rng = random_u64();
 	f->deadline_ms = now_ms() + ft->parts->timeout_ms;
+	f->how = w->via ? (enum way)w->via : (enum way)ft->parts->how;
+	if (f->how != VIA_PEERS)
+		flight_sources(f, &relay, 1);
 	flight_sources(f, w->chunk.holders, w->chunk.n_holders);
 	f->work.fn = flight_start;
 	return f;

@@ -2,8 +2,9 @@
  * fetch -- one chunk's verified bytes, from wherever they are nearest.
  *
  * Memory cache, local store, then the peers that hold it (the least busy
- * first, this peer's earlier failures last), each path MD5-checked before a
- * byte is handed on.  However many ask for a chunk, it is fetched once
+ * first, this peer's earlier failures last), then the relay (via.h), each path
+ * MD5-checked before a byte is handed on.  enum way says which of the last two
+ * may be used.  However many ask for a chunk, it is fetched once
  * (single-flight).  A copy that fails its check is quarantined or reported
  * and another is asked; when all known holders fail, the tracker is asked
  * again (locate).  A source that is slow is hedged.  What came from a peer
@@ -33,7 +34,7 @@ struct fetch_want {
 	struct m_chunk chunk;	/* holders are copied */
 	uint64_t ino, slot;	/* for the trailer of a cached copy */
 	uint32_t pos;
-	uint8_t via;		/* enum via; VIA_AUTO: as the peer is set */
+	uint8_t via;		/* enum way; VIA_AUTO: as the peer is set */
 	uint8_t no_keep;	/* 1: the caller stores it, if anybody */
 };
 

@@ -25,6 +25,7 @@
 #include "source.h"
 
 #define FETCH_GET_MS 10000	/* the deadline of one request to a peer */
+#define FETCH_RELAY UINT32_MAX	/* as the number of a source: the tracker */
 #define FETCH_KEEP_MAX 64	/* cached copies being written at once */
 
 struct fetch_waiter {
@@ -57,6 +58,7 @@ struct flight {
 	struct loop *home;
 	struct loop_work work;
 	struct fetch_want want;		/* without its holders */
+	enum way how;
 
 	/* home loop only */
 	struct source src[MSG_HOLDERS_MAX];
@@ -71,7 +73,7 @@ struct flight {
 
 struct attempt {
 	struct flight *flight;
-	uint32_t num;			/* the peer; 0: the local store */
+	uint32_t num;	/* the peer; 0: the local store; FETCH_RELAY */
 	struct hash_job hash;
 	struct pool_work pool;
 	struct loop_work work;
@@ -95,6 +97,7 @@ void flight_sources(struct flight *f, const uint32_t *holders, uint32_t n);
 /* fetch_source.c; the attempt comes home through flight_result() */
 int attempt_local(struct flight *f);
 int attempt_peer(struct flight *f, uint32_t num);
+int attempt_relay(struct flight *f);
 void attempt_free(struct attempt *a);
 /* Tell the tracker of a corrupt copy at peer @num. */
 void fetch_report_bad(struct fetch *ft, uint64_t chunk, uint32_t num);

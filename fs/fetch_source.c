@@ -2,7 +2,8 @@
  * fetch_source -- one attempt at a chunk's bytes.
  *
  * Local: pool (read) -> hasher -> home; a corrupt copy goes by the pool once
- * more, to be quarantined.  Peer: its loop (answer) -> hasher -> home.
+ * more, to be quarantined.  Peer: its loop (answer) -> hasher -> home.  The
+ * tracker: likewise, by via.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -13,6 +14,7 @@
 #include "counters.h"
 #include "fetch_internal.h"
 #include "log.h"
+#include "via.h"
 
 void attempt_free(struct attempt *a)
 {
@@ -173,10 +175,27 @@ static void take_busy(struct attempt *a, const struct m_get_r *r)
 	go_home(a, -EBUSY);
 }
 
+static void take_bytes(struct attempt *a, const struct m_get_r *r,
+		       struct buf *bulk)
+{
+	const struct m_chunk *want = &a->flight->want.chunk;
+
+	if (!agree(r, bulk, want)) {
+		corrupt(a);
+		return;
+	}
+	counter_add(CNT_CHUNKS_RECEIVED, 1);
+	counter_add(CNT_BYTES_RECEIVED, want->len);
+	a->buf = buf_view(bulk, 0, want->len);
+	if (a->buf)
+		check(a);
+	else
+		go_home(a, -ENOMEM);
+}
+
 static void on_get(void *arg, int err, const struct rpc_answer *an)
 {
 	struct attempt *a = arg;
-	const struct m_chunk *want = &a->flight->want.chunk;
 	struct arena mem = ARENA_INIT;
 	struct m_get_r r = { .n_busy = 0 };
 
@@ -186,16 +205,8 @@ static void on_get(void *arg, int err, const struct rpc_answer *an)
 		go_home(a, err);
 	} else if (!an->bulk) {
 		take_busy(a, &r);
-	} else if (!agree(&r, an->bulk, want)) {
-		corrupt(a);
 	} else {
-		counter_add(CNT_CHUNKS_RECEIVED, 1);
-		counter_add(CNT_BYTES_RECEIVED, want->len);
-		a->buf = buf_view(an->bulk, 0, want->len);
-		if (a->buf)
-			check(a);
-		else
-			go_home(a, -ENOMEM);
+		take_bytes(a, &r, an->bulk);
 	}
 	arena_fini(&mem);
 }
@@ -211,5 +222,32 @@ int attempt_peer(struct flight *f, uint32_t num)
 	m_get_encode(&w, &m);	/* a failure shows in w.err */
 	peers_call(f->fetch->parts->peers, num, M_get, 0, &w, NULL,
 		   f->want.chunk.len, FETCH_GET_MS, on_get, a);
+	return 0;
+}
+
+/* ----------------------------------------------------------- the tracker */
+
+static void on_delivered(void *arg, int err, const struct m_deliver *m,
+			 struct buf *bulk)
+{
+	struct attempt *a = arg;
+	struct m_get_r r = { .chunk = m->chunk, .len = m->len };
+
+	if (err) {
+		go_home(a, err);
+		return;
+	}
+	memcpy(r.md5, m->md5, MD5_LEN);
+	take_bytes(a, &r, bulk);
+}
+
+int attempt_relay(struct flight *f)
+{
+	struct attempt *a = attempt_new(f, FETCH_RELAY);
+
+	if (!a)
+		return -ENOMEM;
+	via_get(f->fetch->parts->via, f->id, f->want.chunk.len, FETCH_GET_MS,
+		on_delivered, a);
 	return 0;
 }

@@ -1,7 +1,7 @@
 /*
  * fetch_try -- a flight's course.  All of it on the flight's home loop.
  *
- * Happy path: the local store, or one peer, gives the bytes.
+ * Happy path: the local store, or one peer, or the tracker, gives the bytes.
  * Failure: an attempt that fails is followed at once by the next source.
  * When no source is left and none is out, the round is over: the tracker is
  * asked who holds the chunk (at first at once, then after a growing pause),
@@ -17,6 +17,7 @@
 #include "counters.h"
 #include "fetch_internal.h"
 #include "log.h"
+#include "via.h"
 
 static void go_on(struct flight *f);
 
@@ -43,23 +44,41 @@ void flight_sources(struct flight *f, const uint32_t *holders, uint32_t n)
 		add_source(f, holders[i]);
 }
 
+static char *source_name(const struct flight *f, uint32_t num,
+			 char out[ADDR_TEXT_MAX])
+{
+	if (num != FETCH_RELAY)
+		return peers_name(f->fetch->parts->peers, num, out);
+	snprintf(out, ADDR_TEXT_MAX, "the tracker");
+	return out;
+}
+
+/* How the source is doing now. */
+static void look_at(const struct flight *f, struct source *s, uint32_t us)
+{
+	struct peers_load load;
+
+	if (s->num == FETCH_RELAY) {
+		s->relay = 1;
+		s->alive = via_is_up(f->fetch->parts->via) != 0;
+		return;
+	}
+	peers_load(f->fetch->parts->peers, s->num, &load);
+	s->alive = load.alive && s->num != us && f->how != VIA_TRACKER;
+	s->away = load.away != 0;
+	s->outstanding = load.outstanding;
+	s->usual_ms = load.usual_ms;
+	s->bad = load.bad;
+}
+
 static struct source *choose(struct flight *f)
 {
 	struct link_info us;
 	int i;
 
 	link_info(f->fetch->parts->link, &us);
-	for (unsigned k = 0; k < f->n_src; k++) {
-		struct source *s = &f->src[k];
-		struct peers_load load;
-
-		peers_load(f->fetch->parts->peers, s->num, &load);
-		s->alive = load.alive && s->num != us.num;
-		s->away = load.away != 0;
-		s->outstanding = load.outstanding;
-		s->usual_ms = load.usual_ms;
-		s->bad = load.bad;
-	}
+	for (unsigned k = 0; k < f->n_src; k++)
+		look_at(f, &f->src[k], us.num);
 	i = source_choose(f->src, f->n_src, &f->rng);
 	return i < 0 ? NULL : &f->src[i];
 }
@@ -75,9 +94,9 @@ static void give_up(struct flight *f, int err)
 		const struct source *s = &f->src[i];
 		int n;
 
-		peers_name(f->fetch->parts->peers, s->num, name);
 		n = snprintf(text + at, sizeof(text) - at,
-			     "; %s failed %u times", name, s->failures);
+			     "; %s failed %u times",
+			     source_name(f, s->num, name), s->failures);
 		at += n > 0 ? (size_t)n : 0;
 	}
 	if (err != -ECANCELED)
@@ -200,7 +219,7 @@ static int ask(struct flight *f, struct source *s)
 	ft->budget.requests++;
 	pthread_mutex_unlock(&ft->lock);
 	f->out++;
-	return attempt_peer(f, s->num);
+	return s->relay ? attempt_relay(f) : attempt_peer(f, s->num);
 }
 
 static void on_hedge(void *arg)
@@ -274,7 +293,7 @@ static void local_failed(struct flight *f, struct attempt *a)
 		return;
 	}
 	if (s)
-		peers_name(f->fetch->parts->peers, s->num, name);
+		source_name(f, s->num, name);
 	log_warn("chunk %016" PRIx64 " here is corrupt: quarantined, "
 		 "reading it from %s", f->id, name);
 	counter_add(CNT_REFETCHED, 1);
@@ -289,9 +308,11 @@ static void peer_failed(struct flight *f, struct attempt *a)
 		s->failures++;
 	flight_sources(f, a->busy, a->n_busy);
 	if (a->corrupt) {
-		peers_name(f->fetch->parts->peers, a->num, name);
 		log_warn("chunk %016" PRIx64 " came corrupt from %s: "
-			 "fetching it elsewhere", f->id, name);
+			 "fetching it elsewhere", f->id,
+			 source_name(f, a->num, name));
+	}
+	if (a->corrupt && a->num != FETCH_RELAY) {
 		peers_blame(f->fetch->parts->peers, a->num);
 		fetch_report_bad(f->fetch, f->id, a->num);
 	}
@@ -301,7 +322,8 @@ static void peer_failed(struct flight *f, struct attempt *a)
 
 static void succeeded(struct flight *f, struct attempt *a)
 {
-	counter_add(a->num ? CNT_PEER_FETCHES : CNT_STORE_HITS, 1);
+	if (a->num != FETCH_RELAY)	/* via has counted it */
+		counter_add(a->num ? CNT_PEER_FETCHES : CNT_STORE_HITS, 1);
 	flight_end(f, 0, a->buf);
 	if (a->num && !f->want.no_keep)
 		fetch_keep(f, a->buf);

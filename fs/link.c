@@ -143,6 +143,8 @@ static void registered(struct link *l, const struct m_hello_r *r)
 			     LINK_LEASE_MARGIN_MS;
 	pthread_mutex_unlock(&l->lock);
 	link_note_up(l);
+	if (l->ops.up)
+		l->ops.up(l->arg, &l->cfg.trackers[l->tracker]);
 	if (fresh)
 		link_calls_session_new(l);
 	link_calls_send_all(l);

@@ -39,6 +39,10 @@ struct link_ops {
 	/* A link_release() is about to be sent: is the inode open again?
 	 * Then it is not sent, and counts as told to be open. */
 	int (*still_open)(void *arg, uint64_t ino);
+	/* Registered at @tracker. */
+	void (*up)(void *arg, const struct addr *tracker);
+	/* A datagram that is not the link's own (want_r, seek). */
+	void (*dgram)(void *arg, uint16_t type, const void *body, size_t len);
 	/* The list of live peers, whole, in order of number. */
 	void (*peers)(void *arg, const struct m_peer *p, uint32_t n);
 	/* Delete these chunks. */
@@ -96,6 +100,8 @@ int link_leased(struct link *l);	/* may what is leased be used now? */
 void link_call(struct link *l, uint16_t type, struct wr *body, rpc_done done,
 	       void *arg);
 void link_send(struct link *l, uint16_t type, struct wr *body);
+/* By datagram; may be lost.  Takes @body. */
+void link_dgram(struct link *l, uint16_t type, struct wr *body);
 
 /* What the store gained and lost: told to the tracker in batches. */
 void link_have(struct link *l, uint64_t chunk, enum copy_kind kind);

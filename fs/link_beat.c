@@ -38,9 +38,13 @@ void link_beat_dgram(const struct dgram *d, void *arg)
 {
 	struct link *l = arg;
 
-	if (l->state != LINK_UP || d->session != l->session ||
-	    d->type != M_heartbeat_r)
+	if (l->state != LINK_UP || d->session != l->session)
 		return;
+	if (d->type != M_heartbeat_r) {
+		if (l->ops.dgram)
+			l->ops.dgram(l->arg, d->type, d->body, d->len);
+		return;
+	}
 	l->dgrams_lost = 0;
 	beat_answered(l, d->body, d->len);
 }

@@ -166,22 +166,28 @@ struct one_way {
 	struct loop_work work;
 	struct link *link;
 	uint16_t type;
+	int dgram;
 	struct wr body;
 };
 
 static void on_one_way(struct loop_work *w)
 {
 	struct one_way *o = container_of(w, struct one_way, work);
+	struct link *l = o->link;
 
-	if (o->link->state == LINK_UP)
-		rpc_send(o->link->rpc, o->type, &o->body);
+	if (l->state == LINK_UP && o->dgram)
+		dgram_send(l->dgram, l->session, o->type, o->body.p,
+			   o->body.len);
+	else if (l->state == LINK_UP)
+		rpc_send(l->rpc, o->type, &o->body);
 	wr_fini(&o->body);
 	free(o);
 }
 
-void link_send(struct link *l, uint16_t type, struct wr *body)
+static void send_one_way(struct link *l, uint16_t type, struct wr *body,
+			 int dgram)
 {
-	struct one_way *o = calloc(1, sizeof(*o));
+	struct one_way *o = body->err ? NULL : calloc(1, sizeof(*o));
 
 	if (!o) {
 		wr_fini(body);
@@ -189,8 +195,19 @@ void link_send(struct link *l, uint16_t type, struct wr *body)
 	}
 	o->link = l;
 	o->type = type;
+	o->dgram = dgram;
 	o->body = *body;
 	wr_init(body);
 	o->work.fn = on_one_way;
 	loop_post(l->loop, &o->work);
+}
+
+void link_send(struct link *l, uint16_t type, struct wr *body)
+{
+	send_one_way(l, type, body, 0);
+}
+
+void link_dgram(struct link *l, uint16_t type, struct wr *body)
+{
+	send_one_way(l, type, body, 1);
 }

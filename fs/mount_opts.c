@@ -43,7 +43,10 @@ const char mount_opts_help[] =
 "  timeout=SECONDS    how long to wait for the tracker before EIO (30)\n"
 "  copies=N           copies that the tracker is expected to keep: its own\n"
 "                     word counts, a difference is logged\n"
-"  via=auto|peers     how chunks travel: from peer to peer (auto is the same)\n"
+"  via=auto|peers|tracker\n"
+"                     how chunks travel: straight from peer to peer and, where\n"
+"                     that fails, through the tracker (auto); only the one;\n"
+"                     only the other\n"
 "  ro, noexec, suid, dev, sync, dirsync\n"
 "                     as mount(8); nosuid and nodev are the default\n"
 "  allow_other        for all users of this machine (the default for root)\n"
@@ -127,20 +130,6 @@ static int set_copies(struct mount_opts *o, const char *value, char *why,
 	return 0;
 }
 
-static int set_via(const char *value, char *why, size_t why_len)
-{
-	if (!strcmp(value, "auto") || !strcmp(value, "peers"))
-		return 0;
-	if (!strcmp(value, "tracker"))
-		snprintf(why, why_len,
-			 "via=tracker: this version does not relay through the "
-			 "tracker: use via=auto");
-	else
-		snprintf(why, why_len, "via=%s: auto or peers is wanted",
-			 value);
-	return -EINVAL;
-}
-
 static int set_word(struct mount_opts *o, const char *word, char *why,
 		    size_t why_len)
 {
@@ -156,8 +145,6 @@ static int set_word(struct mount_opts *o, const char *word, char *why,
 	}
 	if (!strncmp(word, "copies=", 7))
 		return set_copies(o, word + 7, why, why_len);
-	if (!strncmp(word, "via=", 4))
-		return set_via(word + 4, why, why_len);
 	err = opts_set(&o->peer, word, why, why_len);
 	if (err != -ENOENT || o->sloppy)
 		return err == -ENOENT ? 0 : err;

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define KEYS "tracker, addr, port, store, key, capacity, memory, timeout"
+#define KEYS "tracker, addr, port, store, key, capacity, memory, timeout, via"
 
 struct why {
 	char *p;
@@ -123,6 +123,22 @@ static int add_trackers(struct opts *o, const char *v, const char *end,
 	}
 }
 
+static int set_via(struct opts *o, const char *v, struct why *why)
+{
+	static const char *const ways[] = {
+		[VIA_AUTO] = "auto", [VIA_PEERS] = "peers",
+		[VIA_TRACKER] = "tracker",
+	};
+
+	for (uint8_t i = 0; i < sizeof(ways) / sizeof(*ways); i++)
+		if (!strcmp(v, ways[i])) {
+			o->via = i;
+			return 0;
+		}
+	return say(why, -EINVAL, "via=%s is no way for chunks to travel: give "
+		   "auto, peers or tracker", v);
+}
+
 /* --------------------------------------------------------------- opts.h */
 
 static int set(struct opts *o, const char *key, const char *v,
@@ -139,6 +155,8 @@ static int set(struct opts *o, const char *key, const char *v,
 		return set_path(key, v, o->store, why);
 	if (!strcmp(key, "key"))
 		return set_path(key, v, o->key, why);
+	if (!strcmp(key, "via"))
+		return set_via(o, v, why);
 	if (!strcmp(key, "capacity"))
 		return set_size(key, v, OPTS_CAPACITY_MIN, &o->capacity, why);
 	if (!strcmp(key, "memory"))
@@ -161,6 +179,7 @@ static int is_key(const char *key)
 	static const char *const keys[] = {
 		"tracker", "addr",     "port",	 "store",
 		"key",	   "capacity", "memory", "timeout",
+		"via",
 	};
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++)
@@ -281,5 +300,6 @@ int opts_finish(struct opts *o, struct peer_config *cfg, char *why,
 	cfg->capacity = o->capacity;
 	cfg->memory = o->memory / 4 * 3;	/* the rest: under way */
 	cfg->timeout_ms = o->timeout_s * 1000;
+	cfg->via = o->via;
 	return 0;
 }

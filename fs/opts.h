@@ -3,7 +3,7 @@
  *
  * Items are "key=value": tracker=HOST[:PORT][,HOST[:PORT]...] (may repeat),
  * addr=IP, port=N, store=DIR, key=FILE, capacity=SIZE, memory=SIZE,
- * timeout=SECONDS.  Parsing is pure; only opts_finish() looks up names and
+ * timeout=SECONDS, via=auto|peers|tracker.  Parsing is pure; only opts_finish() looks up names and
  * asks the system for our address.
  *
  * Errors: -EINVAL, or -ENOENT for a key that is none of these; @why gets a
@@ -36,6 +36,7 @@ struct opts {
 	uint64_t capacity;		/* 0: as the store says */
 	uint64_t memory;
 	uint32_t timeout_s;
+	uint8_t via;			/* enum way */
 };
 
 void opts_init(struct opts *o);

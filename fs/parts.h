@@ -16,6 +16,8 @@
 
 #define PARTS_BULK_LOOPS 2
 
+struct via;
+
 struct parts {
 	struct loop *control;	/* the tracker */
 	struct loop *bulk[PARTS_BULK_LOOPS];	/* other peers */
@@ -24,8 +26,10 @@ struct parts {
 	struct store *store;
 	struct cache *cache;
 	struct peers *peers;
+	struct via *via;
 	struct link *link;
 	uint32_t timeout_ms;	/* how long a reader waits for a good copy */
+	uint8_t how;		/* enum way: how chunks travel to this peer */
 };
 
 #endif

@@ -15,6 +15,7 @@
 
 #include "log.h"
 #include "peer_internal.h"
+#include "via.h"
 
 struct why {
 	char *p;
@@ -71,6 +72,8 @@ static int start_threads(struct peer *p, const struct peer_config *cfg)
 	if (!err)
 		err = peers_new(&parts->peers, parts->bulk, PARTS_BULK_LOOPS,
 				&p->self, &cfg->addr);
+	if (!err)
+		err = via_new(&parts->via, parts, &p->self, &cfg->addr);
 	if (!err)
 		err = fetch_new(&p->fetch, parts);
 	return err;
@@ -143,6 +146,7 @@ int peer_start(struct peer **out, const struct peer_config *cfg,
 	if (folder)
 		p->folder = *folder;
 	p->parts.timeout_ms = cfg->timeout_ms;
+	p->parts.how = cfg->via;
 	err = open_key_and_store(p, cfg, &y);
 	if (!err)
 		err = start_threads(p, cfg);
@@ -211,11 +215,14 @@ void peer_stop(struct peer *p)
 	chunkd_close(p->chunkd);
 	if (parts->peers)
 		peers_close(parts->peers);
+	if (parts->via)
+		via_close(parts->via);
 	gate_fini(&p->gate);
 	fetch_free(p->fetch);
 	upload_free(p->upload);
 	stop_threads(parts);
 	peers_free(parts->peers);
+	via_free(parts->via);
 	link_stop(parts->link);
 	parts->link = NULL;
 	if (parts->cache)

@@ -6,8 +6,8 @@
  * (fetch) and writing (upload) of chunks.  mount.pspfs adds the folder;
  * psppeerd is this alone.
  *
- * Threads: "control" loop (the tracker), "bulk-N" loops (peers), hasher,
- *          disk pool.
+ * Threads: "control" loop (the tracker), "bulk-N" loops (peers, the relay),
+ *          hasher, disk pool.
  */
 #ifndef PSPFS_PEER_H
 #define PSPFS_PEER_H
@@ -29,6 +29,7 @@ struct peer_config {
 	uint64_t capacity;	/* bytes lent; 0: as store_open says */
 	uint64_t memory;	/* bytes for the chunk cache */
 	uint32_t timeout_ms;
+	uint8_t via;		/* enum way */
 	int mounted;
 };
 

@@ -13,6 +13,7 @@
 #include "counters.h"
 #include "log.h"
 #include "peer_internal.h"
+#include "via.h"
 
 static void on_lost(void *arg, uint64_t **open, uint32_t *n_open)
 {
@@ -208,7 +209,25 @@ static void on_copy(void *arg, const struct m_copy *m, struct rpc_req *req)
 	fetch_chunk(p->fetch, &want, on_fetched, c);
 }
 
+/* ------------------------------------------------------------ the relay */
+
+static void on_up(void *arg, const struct addr *tracker)
+{
+	struct peer *p = arg;
+
+	via_tracker(p->parts.via, tracker);
+}
+
+static void on_dgram(void *arg, uint16_t type, const void *body, size_t len)
+{
+	struct peer *p = arg;
+
+	via_dgram(p->parts.via, type, body, len);
+}
+
 const struct link_ops peer_link_ops = {
+	.up = on_up,
+	.dgram = on_dgram,
 	.lost = on_lost,
 	.revoked = on_revoked,
 	.still_open = on_still_open,

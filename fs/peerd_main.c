@@ -33,6 +33,10 @@ static const char help[] =
 "  --capacity SIZE   room lent, such as 20G (what is free, less a tenth)\n"
 "  --memory SIZE     for chunks in memory and under way (128M)\n"
 "  --timeout SECONDS how long to wait for the tracker (30)\n"
+"  --via auto|peers|tracker\n"
+"                    how chunks travel to here: straight from peer to peer and,\n"
+"                    where that fails, through the tracker (auto); only the\n"
+"                    one; only the other\n"
 "  --foreground      stay in the foreground\n"
 "  --log FILE        append the log to FILE; SIGHUP opens it anew (in the\n"
 "                    background DIR/psppeerd.log, else the terminal)\n"
@@ -84,6 +88,7 @@ static int parse(struct peerd *d, int argc, char **argv)
 		{ "capacity", required_argument, NULL, 's' },
 		{ "memory", required_argument, NULL, 's' },
 		{ "timeout", required_argument, NULL, 's' },
+		{ "via", required_argument, NULL, 's' },
 		{ "foreground", no_argument, NULL, 'f' },
 		{ "log", required_argument, NULL, 'l' },
 		{ "pid", required_argument, NULL, 'p' },

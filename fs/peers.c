@@ -22,6 +22,8 @@
 #define LOOPS_MAX 8
 #define BACKOFF_MIN_MS 50
 #define BACKOFF_MAX_MS 2000
+#define TRY_MS 30000		/* between tries to connect to one who is said
+				   to be out of reach */
 
 struct member;
 
@@ -29,6 +31,7 @@ struct conn {
 	struct member *member;
 	struct rpc *rpc;	/* guarded by lock; our reference */
 	uint64_t outstanding;	/* guarded by lock */
+	int up;			/* guarded by lock */
 	int loop;
 };
 
@@ -40,6 +43,8 @@ struct member {
 	uint64_t id;
 	struct addr addr;
 	int alive;
+	int out_of_reach;	/* as the tracker says */
+	uint64_t try_ms;	/* when that is tried next */
 	int seen;		/* in the list that is being read */
 	struct conn conn[LOOPS_MAX];
 	uint32_t usual_ms;
@@ -112,6 +117,7 @@ static void forget_conns(struct member *m, struct closing *c)
 		if (m->conn[i].rpc) {
 			c->list[c->n++] = rpc_ref(m->conn[i].rpc);
 			m->conn[i].rpc = NULL;
+			m->conn[i].up = 0;
 		}
 }
 
@@ -162,6 +168,7 @@ static void update_one(struct peers *ps, const struct m_peer *p)
 		m->id = p->id;
 		m->addr = addr;
 		m->alive = 1;
+		m->out_of_reach = p->reach == REACH_NO;
 		m->seen = 1;
 	}
 	pthread_mutex_unlock(&ps->lock);
@@ -198,24 +205,6 @@ void peers_update(struct peers *ps, const struct m_peer *list, uint32_t n)
 		update_one(ps, &list[i]);
 	while (bury_one(ps, &c))
 		close_all(&c);
-}
-
-void peers_load(struct peers *ps, uint32_t num, struct peers_load *out)
-{
-	struct member *m;
-
-	memset(out, 0, sizeof(*out));
-	pthread_mutex_lock(&ps->lock);
-	m = find(ps, num);
-	if (m) {
-		out->alive = m->alive;
-		out->away = m->away_until_ms > now_ms();
-		out->usual_ms = m->usual_ms;
-		out->bad = m->bad;
-		for (int i = 0; i < ps->n_loops; i++)
-			out->outstanding += m->conn[i].outstanding;
-	}
-	pthread_mutex_unlock(&ps->lock);
 }
 
 int peers_alive(struct peers *ps, uint32_t num)
@@ -269,8 +258,8 @@ static void on_up(struct rpc *c, void *arg)
 	struct conn *k = arg;
 	struct peers *ps = k->member->peers;
 
-	(void)c;
 	pthread_mutex_lock(&ps->lock);
+	k->up = k->rpc == c;
 	k->member->failures = 0;
 	k->member->away_until_ms = 0;
 	pthread_mutex_unlock(&ps->lock);
@@ -302,6 +291,7 @@ static void on_down(struct rpc *c, int err, void *arg)
 	tell = k->rpc != c;	/* it broke and was given up: on_done() */
 	if (k->rpc == c) {
 		k->rpc = NULL;
+		k->up = 0;
 		if (err != -ECANCELED)
 			back_off(m, err);
 		tell = m->failures == 1;
@@ -364,6 +354,43 @@ static int connect_one(struct conn *k)
 	return err;
 }
 
+/* Is a call to it going to wait in vain?  Call with the lock held. */
+static int is_away(struct member *m)
+{
+	uint64_t now = now_ms();
+
+	if (m->away_until_ms > now)
+		return 1;
+	if (!m->alive || !m->out_of_reach)
+		return 0;
+	for (int i = 0; i < m->peers->n_loops; i++)
+		if (m->conn[i].up)
+			return 0;
+	if (!m->conn[0].rpc && now >= m->try_ms) {
+		m->try_ms = now + TRY_MS;
+		connect_one(&m->conn[0]);
+	}
+	return 1;
+}
+
+void peers_load(struct peers *ps, uint32_t num, struct peers_load *out)
+{
+	struct member *m;
+
+	memset(out, 0, sizeof(*out));
+	pthread_mutex_lock(&ps->lock);
+	m = find(ps, num);
+	if (m) {
+		out->alive = m->alive;
+		out->away = is_away(m);
+		out->usual_ms = m->usual_ms;
+		out->bad = m->bad;
+		for (int i = 0; i < ps->n_loops; i++)
+			out->outstanding += m->conn[i].outstanding;
+	}
+	pthread_mutex_unlock(&ps->lock);
+}
+
 /* A connection to @num for a call of @bytes, with a reference for it. */
 static int take_conn(struct peers *ps, uint32_t num, struct call *call,
 		     struct rpc **out)
@@ -411,8 +438,10 @@ static void on_done(void *arg, int err, const struct rpc_answer *a)
 	c->conn->outstanding -= c->bytes;
 	/* Who asks again at once shall not meet the same connection: its
 	 * on_down() comes only when all its calls have ended. */
-	if (peers_broke(err, a) && c->conn->rpc == c->rpc)
+	if (peers_broke(err, a) && c->conn->rpc == c->rpc) {
 		c->conn->rpc = NULL;
+		c->conn->up = 0;
+	}
 	if (!err)
 		m->usual_ms = m->usual_ms ? (7 * m->usual_ms + took + 4) / 8
 					  : took + 1;

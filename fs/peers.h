@@ -7,7 +7,9 @@
  *
  * Failure: a connection that cannot be made ends its calls with the cause
  * (-ECONNREFUSED, -ETIMEDOUT, -EACCES, ...), and calls within the next
- * backoff (50 ms .. 2 s) end at once with the same cause.  A peer that the
+ * backoff (50 ms .. 2 s) end at once with the same cause.  One that the tracker
+ * cannot connect to counts as away unless a connection to it is up: that is
+ * tried now and then, without anybody waiting for it.  A peer that the
  * tracker no longer lists as alive has its connections closed; a call to it
  * or to a number never heard of gives -EHOSTUNREACH.
  *

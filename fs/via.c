@@ -273,6 +273,7 @@ int via_new(struct via **out, const struct parts *p,
 	addr_set_port(&v->from, 0);
 	v->rng = random_u64();
 	gate_init(&v->gate);
+	gate_enter(&v->gate);	/* until end() */
 	TAILQ_INIT(&v->queue);
 	TAILQ_INIT(&v->flying);
 	TAILQ_INIT(&v->sought);
@@ -292,6 +293,7 @@ static void end(void *arg)
 	via_give_end(v);
 	if (v->rpc)
 		rpc_close(v->rpc);
+	gate_leave(&v->gate);
 }
 
 void via_close(struct via *v)

@@ -60,7 +60,7 @@ enum peer_state { PEER_ALIVE = 1, PEER_SUSPECT = 2, PEER_GONE = 3 };
 enum peer_reach { REACH_UNKNOWN = 0, REACH_YES = 1, REACH_NO = 2 };
 /* How chunks travel: straight from peer to peer and, where that fails, through
  * the tracker; only the one; only the other. */
-enum via { VIA_AUTO = 0, VIA_PEERS = 1, VIA_TRACKER = 2 };
+enum way { VIA_AUTO = 0, VIA_PEERS = 1, VIA_TRACKER = 2 };
 enum copy_kind { COPY_REPLICA = 1, COPY_CACHED = 2 };
 
 enum setattr_bits {

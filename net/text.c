@@ -123,14 +123,6 @@ static int port_parse(const char *s, uint16_t *out)
 	return 0;
 }
 
-static void addr_set_port(struct addr *a, uint16_t port)
-{
-	if (a->ss.ss_family == AF_INET6)
-		((struct sockaddr_in6 *)&a->ss)->sin6_port = htons(port);
-	else
-		((struct sockaddr_in *)&a->ss)->sin_port = htons(port);
-}
-
 static int resolve(const char *host, uint16_t port, struct addr *out)
 {
 	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };

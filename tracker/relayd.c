@@ -346,6 +346,8 @@ static void begin(void *arg)
 
 	if (loop_every(rd->loop, &rd->timer, RELAY_TRY_MS / 2, on_tick, rd))
 		rd->timer = NULL;
+	else
+		gate_enter(&rd->gate);	/* until end() */
 }
 
 static void end(void *arg)
@@ -360,6 +362,7 @@ static void end(void *arg)
 	HASH_ITER (hh, rd->members, m, next)
 		if (m->rpc)
 			rpc_close(m->rpc);
+	gate_leave(&rd->gate);
 }
 
 /* ----------------------------------------------------------- probes, stat */
@@ -431,6 +434,8 @@ void relayd_close(struct relayd *rd)
 {
 	struct dgram_sock *d = relayd_dgram(rd);
 
+	if (!rd->timer)
+		return;		/* it was never opened */
 	__atomic_store_n(&rd->dgram, NULL, __ATOMIC_RELEASE);
 	gate_shut(&rd->gate);
 	gate_shut(&rd->probes);
