@@ -366,9 +366,11 @@ static int is_away(struct member *m)
 	for (int i = 0; i < m->peers->n_loops; i++)
 		if (m->conn[i].up)
 			return 0;
-	if (!m->conn[0].rpc && now >= m->try_ms) {
+	if (!m->conn[0].rpc && now >= m->try_ms &&
+	    !gate_enter(&m->peers->gate)) {
 		m->try_ms = now + TRY_MS;
 		connect_one(&m->conn[0]);
+		gate_leave(&m->peers->gate);
 	}
 	return 1;
 }

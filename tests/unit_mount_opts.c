@@ -147,7 +147,8 @@ static void test_values(void **state)
 	bad("/mnt/x -o copies=2x", "copies");
 	bad("/mnt/x -o copies=", "copies");
 	bad("/mnt/x -o copies", "copies");
-	bad("/mnt/x -o via=tracker", "via=auto");
+	good(&o, "/mnt/x -o via=tracker");
+	assert_int_equal(o.peer.via, VIA_TRACKER);
 	bad("/mnt/x -o via=pigeon", "pigeon");
 }
 

@@ -99,7 +99,7 @@ static const struct rpc_ops ops = { .request = on_request, .down = on_down };
 
 static struct rpc *connect_as(uint8_t role, uint64_t id)
 {
-	const struct rpc_self self = { key, role, id };
+	const struct rpc_self self = { .key = key, .role = role, .id = id };
 	struct rpc *c;
 
 	assert_int_equal(rpc_connect(&c, loop, &self, &at, NULL, ROLE_TRACKER,

@@ -347,18 +347,19 @@ unsigned swarm_want(const struct swarm *s, uint8_t copies)
 	return copies == UINT8_MAX ? s->n_live : copies;
 }
 
-size_t swarm_place(struct swarm *s, uint32_t writer, int pushed,
-		   uint64_t need, const uint32_t *except, size_t n_except,
-		   size_t want, uint64_t *rng, uint32_t *out)
+/* Who comes into question, in s->candidates; how many. */
+static size_t list_candidates(struct swarm *s, uint32_t writer, int pushed,
+			      int sure)
 {
-	size_t n = 0, got;
+	size_t n = 0;
 
 	for (uint32_t i = 0; i < s->n; i++) {
 		struct peer *p = s->by_num[i];
 
 		if (!p || !peer_live(p) || p->capacity <= p->used)
 			continue;
-		if (pushed && p->reach == REACH_NO && p->num != writer)
+		if (pushed && p->num != writer &&
+		    (p->reach == REACH_NO || (sure && p->reach != REACH_YES)))
 			continue;
 		s->candidates[n++] = (struct candidate){
 			.num = p->num,
@@ -366,10 +367,33 @@ size_t swarm_place(struct swarm *s, uint32_t writer, int pushed,
 			.queued = p->queued,
 		};
 	}
+	return n;
+}
+
+size_t swarm_place(struct swarm *s, uint32_t writer, int pushed,
+		   uint64_t need, const uint32_t *except, size_t n_except,
+		   size_t want, uint64_t *rng, uint32_t *out)
+{
+	uint32_t taken[2 * MSG_HOLDERS_MAX];
+	size_t n, got;
+
 	if (want > MSG_HOLDERS_MAX)
 		want = MSG_HOLDERS_MAX;
+	if (n_except > MSG_HOLDERS_MAX)
+		n_except = MSG_HOLDERS_MAX;
+	n = list_candidates(s, writer, pushed, 1);
 	got = placement_choose(s->candidates, n, writer, need, except,
 			       n_except, want, rng, out);
+	if (pushed && got < want) {
+		/* then also those that nobody has tried to reach yet */
+		memcpy(taken, out, got * sizeof(*out));
+		if (n_except)
+			memcpy(taken + got, except, n_except * sizeof(*out));
+		n = list_candidates(s, writer, pushed, 0);
+		got += placement_choose(s->candidates, n, 0, need, taken,
+					got + n_except, want - got, rng,
+					out + got);
+	}
 	for (size_t i = 0; i < got; i++)
 		swarm_num(s, out[i])->queued++;
 	return got;

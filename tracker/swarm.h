@@ -95,7 +95,8 @@ int swarm_holds(const struct swarm *s, const struct peer *p, uint64_t chunk);
 unsigned swarm_want(const struct swarm *s, uint8_t copies);
 /* Choose up to @want live peers for a chunk; returns how many.  @pushed: it is
  * going to be sent to them, so that one whom nobody can connect to is no
- * good, but for @writer itself. */
+ * good, but for @writer itself, and one that nobody has tried yet the last
+ * resort. */
 size_t swarm_place(struct swarm *s, uint32_t writer, int pushed,
 		   uint64_t need, const uint32_t *except, size_t n_except,
 		   size_t want, uint64_t *rng, uint32_t *out);
