@@ -24,16 +24,17 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   cache slices \
 	   trouble young link_wait link_calls link_beat link_batch link_held \
 	   link_push link peers source shelf via_want via_give via fetch_keep fetch_source fetch_try fetch \
-	   ask layout \
+	   ask layout track track_parse \
 	   grants upload_put upload_sync upload served chunkd_get chunkd_put \
-	   chunkd peer_push peer opts \
+	   chunkd peer_push peer opts plan part get \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
 	   file_compact file_ahead file_plan file_read file_write file \
 	   tree mountpoint kernel ops ops_dir ops_list ops_attr ops_file \
 	   ops_xattr mount_opts
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
-CLI     := pspfs_main bars cli cli_where cli_status cli_info
+CLI     := pspfs_main bars cli cli_where cli_status cli_info cli_list \
+	   cli_track cli_get
 TRACKER := db_schema db_sqlite ns ns_chunk ns_slot ns_xattr ns_attr ns_map \
 	   ns_dir ns_rename ns_reap placement locations lru relay relay_seek leases sessions swarm \
 	   garbage repair core_ns core_chunk core_change core_late core_status \

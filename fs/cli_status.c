@@ -18,6 +18,11 @@ static const char *state_word(uint8_t state)
 	}
 }
 
+static const char *folder_word(const struct m_peer *p)
+{
+	return p->guest ? "guest" : p->mounted ? "mounted" : "-";
+}
+
 static json_t *counters_json(const struct m_counter *c, uint32_t n)
 {
 	json_t *o = json_object();
@@ -37,10 +42,11 @@ static json_t *peer_json(const struct m_status_r *st, const struct m_peer *p)
 
 	cli_peer_text(st, p->num, at);
 	snprintf(id, sizeof(id), "%016" PRIx64, p->id);
-	return json_pack("{s:i s:s s:s s:s s:b s:I s:I s:I s:I s:o}",
+	return json_pack("{s:i s:s s:s s:s s:b s:b s:I s:I s:I s:I s:o}",
 			 "number", (int)p->num, "id", id, "address", at,
 			 "state", state_word(p->state),
 			 "mounted", (int)p->mounted,
+			 "guest", (int)p->guest,
 			 "capacity_bytes", (json_int_t)p->capacity,
 			 "used_bytes", (json_int_t)p->used,
 			 "chunks", (json_int_t)p->chunks,
@@ -83,7 +89,7 @@ static void print_peers(const struct m_status_r *st)
 
 		cli_peer_text(st, p->num, at);
 		printf("%-22s %-8s %-7s %10s %10s %9" PRIu64 "\n", at,
-		       state_word(p->state), p->mounted ? "mounted" : "-",
+		       state_word(p->state), folder_word(p),
 		       size_text(p->capacity, cap), size_text(p->used, used),
 		       p->chunks);
 	}
@@ -114,10 +120,13 @@ static void print_counters(const struct m_status_r *st)
 static void print_text(const struct m_status_r *st)
 {
 	char bytes[16], cap[16], used[16], slot[16];
-	uint32_t i, active = 0;
+	uint32_t i, active = 0, guests = 0;
 
-	for (i = 0; i < st->n_peers; i++)
-		active += st->peers[i].state != PEER_GONE;
+	for (i = 0; i < st->n_peers; i++) {
+		guests += st->peers[i].guest;
+		active += !st->peers[i].guest &&
+			  st->peers[i].state != PEER_GONE;
+	}
 	printf("swarm %016" PRIx64 ": %" PRIu64 " files, %s in %" PRIu64
 	       " chunks of up to %s, %u copies of each\n",
 	       st->swarm, st->files, size_text(st->bytes, bytes), st->chunks,
@@ -125,6 +134,9 @@ static void print_text(const struct m_status_r *st)
 	printf("%u active %s lend %s, %s used\n", active,
 	       active == 1 ? "peer" : "peers", size_text(st->capacity, cap),
 	       size_text(st->used, used));
+	if (guests)
+		printf("%u %s for a download or upload\n", guests,
+		       guests == 1 ? "guest is here" : "guests are here");
 	if (st->under_replicated || st->missing)
 		printf("%" PRIu64 " chunks have too few copies, %" PRIu64
 		       " have none on an active peer\n",

@@ -92,7 +92,8 @@ static struct flight *flight_new(struct fetch *ft, const struct fetch_want *w)
 	f->want.chunk.n_holders = 0;
 	STAILQ_INIT(&f->waiters);
 	f->rng = random_u64();
-	f->deadline_ms = now_ms() + ft->parts->timeout_ms;
+	f->deadline_ms = now_ms() + (w->timeout_ms ? w->timeout_ms
+						   : ft->parts->timeout_ms);
 	f->how = w->via ? (enum way)w->via : (enum way)ft->parts->how;
 	if (f->how != VIA_PEERS)
 		flight_sources(f, &relay, 1);

@@ -324,6 +324,8 @@ static void succeeded(struct flight *f, struct attempt *a)
 {
 	if (a->num != FETCH_RELAY)	/* via has counted it */
 		counter_add(a->num ? CNT_PEER_FETCHES : CNT_STORE_HITS, 1);
+	if (f->want.from)
+		f->want.from(f->want.from_arg, a->num);
 	flight_end(f, 0, a->buf);
 	if (a->num && !f->want.no_keep)
 		fetch_keep(f, a->buf);
