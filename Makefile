@@ -35,8 +35,8 @@ FS_MAIN := mount_main peerd_main
 # The pspfs command.
 CLI     := pspfs_main bars cli cli_where cli_status cli_info
 TRACKER := db_schema db_sqlite ns ns_chunk ns_slot ns_xattr ns_attr ns_map \
-	   ns_dir ns_rename ns_reap placement locations leases sessions swarm \
-	   garbage repair core_ns core_chunk core_change core_late core_status \
+	   ns_dir ns_rename ns_reap ns_digest placement locations leases sessions swarm \
+	   garbage repair core_ns core_chunk core_change core_late core_digest core_status \
 	   core_orphans core_hello core_out core core_open meta server
 TRACKER_MAIN := options main
 
