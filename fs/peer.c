@@ -73,6 +73,8 @@ static int start_threads(struct peer *p, const struct peer_config *cfg)
 				&p->self, &cfg->addr);
 	if (!err)
 		err = fetch_new(&p->fetch, parts);
+	if (!err)
+		err = sum_new(&p->sum, parts, p->fetch);
 	return err;
 }
 
@@ -206,12 +208,14 @@ void peer_stop(struct peer *p)
 	if (p->upload)
 		upload_shut(p->upload);
 	gate_shut(&p->gate);
+	sum_shut(p->sum);
 	if (parts->link)
 		link_close(parts->link);
 	chunkd_close(p->chunkd);
 	if (parts->peers)
 		peers_close(parts->peers);
 	gate_fini(&p->gate);
+	sum_free(p->sum);
 	fetch_free(p->fetch);
 	upload_free(p->upload);
 	stop_threads(parts);

@@ -11,6 +11,7 @@
 #include "gate.h"
 #include "parts.h"
 #include "peer.h"
+#include "sum.h"
 
 #define PEER_POOL_THREADS 4
 
@@ -20,6 +21,7 @@ struct peer {
 	struct chunkd *chunkd;
 	struct fetch *fetch;
 	struct upload *upload;
+	struct sum *sum;
 	struct peer_folder folder;	/* zero: there is none */
 	struct gate gate;		/* drops and copies */
 };
