@@ -26,7 +26,8 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   link_push link peers source fetch_keep fetch_source fetch_try fetch \
 	   ask layout whole sum \
 	   grants upload_put upload_sync upload served chunkd_get chunkd_put \
-	   chunkd peer_push peer opts \
+	   chunkd share_batch share_new share_match share local_packet local \
+	   peer_push peer_share peer opts \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
 	   file_compact file_ahead file_plan file_read file_write file \
 	   tree mountpoint kernel ops ops_dir ops_list ops_attr ops_file \

@@ -160,6 +160,7 @@ out:
 		return err;
 	}
 	chunkd_start(p->chunkd);
+	peer_local_start(p, cfg->store_dir);
 	*out = p;
 	return 0;
 }
@@ -209,11 +210,13 @@ void peer_stop(struct peer *p)
 		upload_shut(p->upload);
 	gate_shut(&p->gate);
 	sum_shut(p->sum);
+	local_shut(p->local, PEER_LOCAL_MS);
 	if (parts->link)
 		link_close(parts->link);
 	chunkd_close(p->chunkd);
 	if (parts->peers)
 		peers_close(parts->peers);
+	local_close(p->local);
 	gate_fini(&p->gate);
 	sum_free(p->sum);
 	fetch_free(p->fetch);
