@@ -24,7 +24,7 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   cache slices \
 	   trouble gate young link_wait link_calls link_beat link_batch link_held \
 	   link_push link peers source fetch_keep fetch_source fetch_try fetch \
-	   ask layout whole sum \
+	   ask layout whole sum byte_range \
 	   grants upload_put upload_sync upload served chunkd_get chunkd_put \
 	   chunkd share_batch share_new share_match share local_packet local \
 	   peer_push peer_share peer opts \
@@ -34,7 +34,7 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   ops_xattr mount_opts
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
-CLI     := pspfs_main bars cli cli_where cli_status cli_info
+CLI     := pspfs_main bars cli cli_where cli_status cli_info cli_share
 TRACKER := db_schema db_sqlite ns ns_chunk ns_slot ns_xattr ns_attr ns_map \
 	   ns_dir ns_rename ns_reap ns_digest placement locations leases sessions swarm \
 	   garbage repair core_ns core_chunk core_change core_late core_digest core_status \

@@ -60,5 +60,6 @@ int cli_say(int code, const char *fmt, ...)
 
 int cli_status(struct cli *c, int argc, char **argv);
 int cli_info(struct cli *c, int argc, char **argv);
+int cli_share(struct cli *c, int argc, char **argv);
 
 #endif

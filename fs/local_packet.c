@@ -121,12 +121,14 @@ int local_receive(int sock, struct local_packet *p)
 			    .msg_control = &c,
 			    /* not one more, whatever is aligned */
 			    .msg_controllen = CMSG_LEN(sizeof(int)) };
+	int resets = 0;
 	ssize_t n;
 
 	p->fd = -1;
-	do
+	do	/* a reset comes before what was sent before it */
 		n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && (errno == EINTR ||
+			 (errno == ECONNRESET && !resets++)));
 	if (n < 0)
 		return errno == ECONNRESET ? -EPIPE : -errno;
 	p->fd = descriptor(&m);
