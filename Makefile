@@ -48,7 +48,7 @@ BENCH_TRACKER := bench_ns
 UNIT_NET     := unit_text unit_log unit_codec unit_msg unit_md5 unit_threads unit_key \
 		unit_loop unit_rpc unit_rpc_ends unit_rpc_wire unit_dgram unit_daemon unit_buf
 UNIT_FS      := unit_store unit_cache unit_slices unit_young unit_source \
-		unit_opts unit_link unit_peer unit_tree unit_mount_opts \
+		unit_opts unit_byte_range unit_local unit_link unit_peer unit_tree unit_mount_opts \
 		unit_extents unit_file unit_file_map unit_file_random
 UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_map unit_ns_chunk unit_ns_model \
 		unit_placement unit_sessions unit_leases unit_swarm unit_server sim_tracker
@@ -153,16 +153,22 @@ $(UNIT_TRACKER:%=$(BUILD)/tests/%) $(BENCH_TRACKER:%=$(BUILD)/tests/%): $(BUILD)
 	$(call say,LD,$@)
 	$(LINK) -lcmocka $(TRACKER_LIBS) $(NET_LIBS)
 
+# What end-to-end tests use.
+E2E_TOOLS := $(BUILD)/tests/digest_of
+$(BUILD)/tests/digest_of: $(BUILD)/tests/fs/digest_of.o $(BUILD)/fs/cli.o $(BUILD)/fs/cli_where.o $(BUILD)/fs.a $(BUILD)/net.a
+	$(call say,LD,$@)
+	$(LINK) $(FS_LIBS) $(NET_LIBS)
+
 UNIT := $(UNIT_NET) $(UNIT_FS) $(UNIT_TRACKER)
 BENCH := $(BENCH_NET) $(BENCH_TRACKER)
 
 check-unit: $(UNIT:%=$(BUILD)/tests/%)
 	$(PYTHON) tests/run.py --build $(BUILD) $(UNIT)
 
-check-e2e: all
+check-e2e: all $(E2E_TOOLS)
 	$(PYTHON) tests/run.py --build $(BUILD) --pytest tests/e2e
 
-check: all $(UNIT:%=$(BUILD)/tests/%)
+check: all $(E2E_TOOLS) $(UNIT:%=$(BUILD)/tests/%)
 	$(PYTHON) tests/run.py --build $(BUILD) $(UNIT) --pytest tests
 
 bench: $(BENCH:%=$(BUILD)/tests/%)

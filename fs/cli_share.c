@@ -56,9 +56,10 @@ static int take_chunk_size(struct share_args *a, const char *s)
 {
 	uint64_t n;
 
-	if (size_parse(s, &n) || n < 1024 || n > RPC_BULK_MAX - MD5_LEN)
-		return cli_say(CLI_USAGE, "--chunk-size %s: give a size from "
-			       "1K to 16M", s);
+	if (size_parse(s, &n) || n < 1024 || n > STORE_CHUNK_MAX ||
+	    (n & (n - 1)))
+		return cli_say(CLI_USAGE, "--chunk-size %s: give a power of "
+			       "two from 1K to 16M", s);
 	a->m.slot_size = (uint32_t)n;
 	return CLI_OK;
 }

@@ -171,8 +171,17 @@ void batch_hash(struct share_run *r)
 	pthread_mutex_unlock(&b->lock);
 }
 
+static size_t first_other(const uint8_t *p, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && !p[i])
+		i++;
+	return i;
+}
+
 int share_zeros(struct share_run *r, uint64_t at, uint64_t end,
-		uint64_t *differs)
+		uint64_t *differs, uint64_t *until)
 {
 	struct buf *b = NULL;
 	int err = 0;
@@ -188,11 +197,12 @@ int share_zeros(struct share_run *r, uint64_t at, uint64_t end,
 			b = buf_new(ZERO_STEP);
 		err = b ? read_all(r, b->data, n, at - r->base) : -ENOMEM;
 		if (!err && !all_zeros(b->data, n))
-			*differs = at;
+			*differs = at + first_other(b->data, n);
 		if (!err)
 			err = share_step(r, 0);
 		at += n;
 	}
+	*until = at;
 	buf_unref(b);
 	return err;
 }

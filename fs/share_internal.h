@@ -91,9 +91,10 @@ int batch_add(struct share_run *r, const struct share_piece *p);
 /* MD5s of all in it, and onward with the whole's. */
 void batch_hash(struct share_run *r);
 void batch_clear(struct share_run *r);
-/* Are bytes [at, end) zeros?  *@differs: the first step that is not. */
+/* Are bytes [at, end) zeros?  If not, *@differs is the first that is not, and
+ * *@until where it was looked up to; else UINT64_MAX. */
 int share_zeros(struct share_run *r, uint64_t at, uint64_t end,
-		uint64_t *differs);
+		uint64_t *differs, uint64_t *until);
 
 /* share_new.c, share_match.c */
 int share_new(struct share_run *r, struct m_share_r *out);

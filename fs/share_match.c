@@ -75,7 +75,7 @@ static int flush(struct matching *k)
 /* Bytes [at, end) of the file are a hole. */
 static int match_hole(struct matching *k, uint64_t at, uint64_t end)
 {
-	uint64_t bad;
+	uint64_t bad, until;
 	int err;
 
 	if (at < k->first)
@@ -84,11 +84,11 @@ static int match_hole(struct matching *k, uint64_t at, uint64_t end)
 		end = k->end;
 	if (at >= end)
 		return 0;
-	err = share_zeros(k->r, at, end, &bad);
+	err = share_zeros(k->r, at, end, &bad, &until);
 	if (err || bad == UINT64_MAX)
 		return err ? err : share_step(k->r, end - at);
 	err = flush(k);		/* something before it may differ */
-	return err ? err : differs(k->r, bad, end);
+	return err ? err : differs(k->r, bad, until);
 }
 
 static uint64_t overlap(const struct matching *k,

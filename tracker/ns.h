@@ -21,6 +21,8 @@
 #define NS_LINK_MAX 65000	/* hard links of an inode */
 #define NS_XATTR_TOTAL 65536	/* bytes of names and values of an inode */
 #define NS_TOUCHED_MAX 8
+#define NS_SLOT_MIN 1024	/* a file's chunk size: a power of two */
+#define NS_SLOT_MAX (16u << 20)
 #define NS_STACK_MAX MSG_SLICES_MAX /* slices of a slot */
 #define NS_DEEP 8		/* slices of a slot that is worth compacting */
 
