@@ -23,10 +23,12 @@ NET     := log text codec msg status counters buf md5 md5_avx2 md5_avx512 \
 FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   cache slices \
 	   trouble young link_wait link_calls link_beat link_batch link_held \
-	   link_push link peers source shelf via_want via_give via fetch_keep fetch_source fetch_try fetch \
-	   ask layout track track_parse \
+	   link_push link peers source shelf via_want via_give via \
+	   fetch_keep fetch_source fetch_try fetch \
+	   ask layout track track_parse whole sum byte_range \
 	   grants upload_put upload_sync upload served chunkd_get chunkd_put \
-	   chunkd peer_push peer opts plan part get \
+	   chunkd share_batch share_new share_match share local_packet local \
+	   peer_push peer_share peer opts plan part get \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
 	   file_compact file_ahead file_plan file_read file_write file \
 	   tree mountpoint kernel ops ops_dir ops_list ops_attr ops_file \
@@ -34,11 +36,12 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
 CLI     := pspfs_main bars cli cli_where cli_status cli_info cli_list \
-	   cli_track cli_get
+	   cli_track cli_get cli_share
 TRACKER := db_schema db_sqlite ns ns_chunk ns_slot ns_xattr ns_attr ns_map \
-	   ns_dir ns_rename ns_reap placement locations lru relay relay_seek leases sessions swarm \
-	   garbage repair core_ns core_chunk core_change core_late core_status \
-	   core_orphans core_hello core_out core core_open meta probe relayd relayd_io server
+	   ns_dir ns_rename ns_reap ns_digest placement locations lru relay \
+	   relay_seek leases sessions swarm garbage repair core_ns core_chunk \
+	   core_change core_late core_digest core_status core_orphans \
+	   core_hello core_out core core_open meta probe relayd relayd_io server
 TRACKER_MAIN := options main
 
 BENCH_NET     := bench_md5 bench_rpc
@@ -48,7 +51,7 @@ BENCH_TRACKER := bench_ns
 UNIT_NET     := unit_text unit_log unit_codec unit_msg unit_md5 unit_threads unit_key \
 		unit_loop unit_rpc unit_rpc_ends unit_rpc_wire unit_dgram unit_daemon unit_buf
 UNIT_FS      := unit_store unit_cache unit_slices unit_young unit_source \
-		unit_opts unit_link unit_peer unit_tree unit_mount_opts \
+		unit_opts unit_byte_range unit_local unit_link unit_peer unit_tree unit_mount_opts \
 		unit_extents unit_file unit_file_map unit_file_random
 UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_map unit_ns_chunk unit_ns_model \
 		unit_placement unit_lru unit_sessions unit_leases unit_swarm unit_server \
@@ -154,16 +157,22 @@ $(UNIT_TRACKER:%=$(BUILD)/tests/%) $(BENCH_TRACKER:%=$(BUILD)/tests/%): $(BUILD)
 	$(call say,LD,$@)
 	$(LINK) -lcmocka $(TRACKER_LIBS) $(NET_LIBS)
 
+# What end-to-end tests use.
+E2E_TOOLS := $(BUILD)/tests/digest_of
+$(BUILD)/tests/digest_of: $(BUILD)/tests/fs/digest_of.o $(BUILD)/fs/cli.o $(BUILD)/fs/cli_where.o $(BUILD)/fs.a $(BUILD)/net.a
+	$(call say,LD,$@)
+	$(LINK) $(FS_LIBS) $(NET_LIBS)
+
 UNIT := $(UNIT_NET) $(UNIT_FS) $(UNIT_TRACKER)
 BENCH := $(BENCH_NET) $(BENCH_TRACKER)
 
 check-unit: $(UNIT:%=$(BUILD)/tests/%)
 	$(PYTHON) tests/run.py --build $(BUILD) $(UNIT)
 
-check-e2e: all
+check-e2e: all $(E2E_TOOLS)
 	$(PYTHON) tests/run.py --build $(BUILD) --pytest tests/e2e
 
-check: all $(UNIT:%=$(BUILD)/tests/%)
+check: all $(E2E_TOOLS) $(UNIT:%=$(BUILD)/tests/%)
 	$(PYTHON) tests/run.py --build $(BUILD) $(UNIT) --pytest tests
 
 bench: $(BENCH:%=$(BUILD)/tests/%)

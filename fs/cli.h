@@ -77,5 +77,6 @@ int cli_info(struct cli *c, int argc, char **argv);
 int cli_list(struct cli *c, int argc, char **argv);
 int cli_track(struct cli *c, int argc, char **argv);
 int cli_get(struct cli *c, int argc, char **argv);
+int cli_share(struct cli *c, int argc, char **argv);
 
 #endif

@@ -47,8 +47,10 @@ struct link_ops {
 	void (*peers)(void *arg, const struct m_peer *p, uint32_t n);
 	/* Delete these chunks. */
 	void (*drop)(void *arg, const uint64_t *chunks, uint32_t n);
-	/* Fetch and keep; answer through link_copy_done. */
+	/* Fetch and keep; takes @req, and answers it. */
 	void (*copy)(void *arg, const struct m_copy *m, struct rpc_req *req);
+	/* Hash this file; likewise.  NULL: refused. */
+	void (*sum)(void *arg, const struct m_sum *m, struct rpc_req *req);
 	/* For heartbeats and stats. */
 	void (*space)(void *arg, uint64_t *capacity, uint64_t *used,
 		      uint64_t *chunks);

@@ -93,6 +93,20 @@ static void on_copy(struct link *l, struct rpc_req *q)
 	arena_fini(&mem);
 }
 
+static void on_sum(struct link *l, struct rpc_req *q)
+{
+	struct arena mem = ARENA_INIT;
+	struct m_sum m;
+
+	if (m_sum_decode(&m, &mem, q->body->data, q->body->len))
+		rpc_fail(q, -EBADMSG, "not a request for an MD5");
+	else if (!l->ops.sum)
+		rpc_fail(q, -EOPNOTSUPP, "no files are read here");
+	else
+		l->ops.sum(l->arg, &m, q);
+	arena_fini(&mem);
+}
+
 void link_push(struct rpc *c, struct rpc_req *q, void *arg)
 {
 	struct link *l = arg;
@@ -104,6 +118,9 @@ void link_push(struct rpc *c, struct rpc_req *q, void *arg)
 	switch (q->type) {
 	case M_copy:
 		on_copy(l, q);
+		return;
+	case M_sum:
+		on_sum(l, q);
 		return;
 	case M_revoke:
 		on_revoke(l, q);

@@ -76,6 +76,8 @@ static int start_threads(struct peer *p, const struct peer_config *cfg)
 		err = via_new(&parts->via, parts, &p->self, &cfg->addr);
 	if (!err)
 		err = fetch_new(&p->fetch, parts);
+	if (!err)
+		err = sum_new(&p->sum, parts, p->fetch);
 	return err;
 }
 
@@ -190,6 +192,8 @@ out:
 		return err;
 	}
 	chunkd_start(p->chunkd);
+	if (!cfg->guest)
+		peer_local_start(p, cfg->store_dir);
 	*out = p;
 	return 0;
 }
@@ -238,6 +242,8 @@ void peer_halt(struct peer *p)
 	if (p->upload)
 		upload_shut(p->upload);
 	gate_shut(&p->gate);
+	sum_shut(p->sum);
+	local_shut(p->local, PEER_LOCAL_MS);
 	if (parts->link)
 		link_close(parts->link);
 	chunkd_close(p->chunkd);
@@ -245,6 +251,8 @@ void peer_halt(struct peer *p)
 		peers_close(parts->peers);
 	if (parts->via)
 		via_close(parts->via);
+	local_close(p->local);
+	p->local = NULL;
 }
 
 void peer_stop(struct peer *p)
@@ -256,6 +264,7 @@ void peer_stop(struct peer *p)
 	parts = &p->parts;
 	peer_halt(p);
 	gate_fini(&p->gate);
+	sum_free(p->sum);
 	fetch_free(p->fetch);
 	upload_free(p->upload);
 	stop_threads(parts);

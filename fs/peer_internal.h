@@ -1,18 +1,22 @@
 /*
  * peer_internal -- what the files of peer share.
  *
- *   peer.c       start and stop
- *   peer_push.c  what the tracker wants of this peer: drop, copy, list
+ *   peer.c        start and stop
+ *   peer_push.c   what the tracker wants of this peer: drop, copy, list
+ *   peer_share.c  what commands on this machine want: share
  */
 #ifndef PSPFS_PEER_INTERNAL_H
 #define PSPFS_PEER_INTERNAL_H
 
 #include "chunkd.h"
 #include "gate.h"
+#include "local.h"
 #include "parts.h"
 #include "peer.h"
+#include "sum.h"
 
 #define PEER_POOL_THREADS 4
+#define PEER_LOCAL_MS 2000	/* for commands under way to undo their work */
 
 struct peer {
 	struct parts parts;
@@ -20,6 +24,8 @@ struct peer {
 	struct chunkd *chunkd;
 	struct fetch *fetch;
 	struct upload *upload;
+	struct sum *sum;
+	struct local *local;		/* NULL: it cannot be made */
 	struct peer_folder folder;	/* zero: there is none */
 	struct gate gate;		/* drops and copies */
 	int halted;
@@ -27,5 +33,8 @@ struct peer {
 };
 
 extern const struct link_ops peer_link_ops;
+
+/* peer_share.c */
+void peer_local_start(struct peer *p, const char *store_dir);
 
 #endif

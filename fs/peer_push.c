@@ -209,6 +209,13 @@ static void on_copy(void *arg, const struct m_copy *m, struct rpc_req *req)
 	fetch_chunk(p->fetch, &want, on_fetched, c);
 }
 
+static void on_sum(void *arg, const struct m_sum *m, struct rpc_req *req)
+{
+	struct peer *p = arg;
+
+	sum_ask(p->sum, m, req);
+}
+
 /* ------------------------------------------------------------ the relay */
 
 static void on_up(void *arg, const struct addr *tracker)
@@ -234,6 +241,7 @@ const struct link_ops peer_link_ops = {
 	.peers = on_peers,
 	.drop = on_drop,
 	.copy = on_copy,
+	.sum = on_sum,
 	.space = on_space,
 	.held = on_held,
 	.unknown = on_unknown,

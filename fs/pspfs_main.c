@@ -21,6 +21,8 @@ static const struct verb {
 	  "its tracker file: size, MD5s, and who holds which bytes", 0 },
 	{ "get", cli_get, "NAME [DEST]",
 	  "download it from all who hold it, without a mount", 1 },
+	{ "share", cli_share, "FILE [NAME]",
+	  "make the peer on this machine a holder of FILE", 1 },
 };
 
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
@@ -47,11 +49,22 @@ static void usage(FILE *to)
 	      "                         active peer holds (10)\n"
 	      "  --addr IP              where others fetch from us meanwhile\n"
 	      "                         (by the route to the tracker)\n\n"
+	      "share creates NAME (FILE's, at the top), or joins its holders if\n"
+	      "it exists and is the same file:\n"
+	      "  --range A-B            FILE is here, or known to be right, only\n"
+	      "                         there: bytes (0-10M) or parts (20%-40%)\n"
+	      "  --copies N             of a new file's chunks; more than this\n"
+	      "                         peer's are made by the swarm (1)\n"
+	      "  --chunk-size SIZE      of a new file (as the tracker says)\n"
+	      "  --store DIR            of the peer, if several run here\n"
+	      "  --peer IP              the one with the store\n"
+	      "                         /var/lib/pspfs/peer-IP\n\n"
 	      "For example:\n"
 	      "  pspfs status\n"
 	      "  pspfs info /mnt/shared/movie.mkv\n"
 	      "  pspfs --json --tracker 10.0.0.1 info /movie.mkv\n"
-	      "  pspfs get /movie.mkv /tmp/movie.mkv\n\n"
+	      "  pspfs get /movie.mkv /tmp/movie.mkv\n"
+	      "  pspfs share movie.mkv /films/movie.mkv\n\n"
 	      "PATH is a file in a mounted folder or, where there is no such\n"
 	      "file, a path from the top of the swarm.\n"
 	      "Exit codes: 0 done, 1 usage, 2 failed; 128 + N ended by signal N.\n",

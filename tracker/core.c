@@ -79,6 +79,8 @@ static const struct service {
 	{ M_listxattr, NEED_SESSION, core_serve_listxattr },
 	{ M_statfs, NEED_SESSION, core_serve_statfs },
 	{ M_getmap, NEED_SESSION, core_serve_getmap },
+	{ M_digest, NEED_SESSION, core_serve_digest },
+	{ M_digested, NEED_PEER, core_serve_digested },
 	{ M_grant, NEED_PEER, core_serve_grant },
 	{ M_place, NEED_PEER, core_serve_place },
 	{ M_locate, NEED_SESSION, core_serve_locate },
@@ -140,7 +142,7 @@ void core_request(struct core *c, uint64_t conn, uint32_t number,
 			core_fail(c, &r, err);
 		else if (M_MUTATES(type))
 			core_change(c, &r);
-		else if (number)
+		else if (number && !r.later)
 			core_put(c, conn, number, type | M_REPLY, ST_OK, &w);
 	}
 	wr_fini(&w);
@@ -182,8 +184,11 @@ void core_answer(struct core *c, uint64_t conn, uint32_t number,
 	case M_copy:
 		err = repair_answered(c->repair, number, status == ST_OK);
 		break;
+	case M_sum:
+		err = core_digest_answered(c, number, status, body, len);
+		break;
 	}
-	core_upkeep_failed(err, "noting a copy");
+	core_upkeep_failed(err, "noting what a peer did");
 }
 
 /* ------------------------------------------------------------- connections */
@@ -388,4 +393,5 @@ void core_tick(struct core *c)
 	if (err >= 0)
 		err = repair_tick(c->repair, c->now.ms);
 	core_upkeep_failed(err < 0 ? err : 0, "deleting or copying chunks");
+	core_upkeep_failed(core_digests_tick(c), "asking for a file's MD5");
 }

@@ -10,6 +10,7 @@
  *   core_change.c  requests that change it: applied once
  *   core_late.c    their answers: withheld, in order, given again
  *   core_chunk.c   ids, placement, who holds what
+ *   core_digest.c  MD5s of whole files: told, or asked of a peer
  *   core_status.c  statfs, status
  */
 #ifndef PSPFS_CORE_INTERNAL_H
@@ -96,6 +97,7 @@ struct core {
 	struct swarm *swarm;
 	struct garbage *garbage;
 	struct repair *repair;
+	struct digests *digests;
 
 	struct core_time now;
 	uint64_t start_ms;
@@ -135,6 +137,7 @@ struct req {
 	size_t len;
 	struct arena arena;
 	uint16_t status;		/* if it fails: instead of errno's */
+	uint8_t later;			/* served, but answered some other time */
 	char text[256];			/* for people */
 };
 
@@ -225,6 +228,17 @@ int core_serve_bad_copy(struct core *c, struct req *r, struct wr *w);
 int core_serve_stats(struct core *c, struct req *r, struct wr *w);
 int core_stored(struct core *c, const struct m_push *p);
 int core_reserve_ids(struct core *c);
+
+/* core_digest.c */
+int core_digests_new(struct core *c);
+void core_digests_free(struct core *c);
+int core_serve_digest(struct core *c, struct req *r, struct wr *w);
+int core_serve_digested(struct core *c, struct req *r, struct wr *w);
+/* The answer to M_sum. */
+int core_digest_answered(struct core *c, uint32_t number, uint16_t status,
+			 const void *body, size_t len);
+/* Ask whom is to be asked, in a batch. */
+int core_digests_tick(struct core *c);
 
 /* core_status.c */
 int core_serve_statfs(struct core *c, struct req *r, struct wr *w);

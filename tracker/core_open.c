@@ -91,6 +91,8 @@ static int open_parts(struct core *c)
 		err = leases_new(&c->leases, &ops, LEASES_MAX);
 	if (!err)
 		err = garbage_new(&c->garbage, c->cfg.garbage_ms, c->now);
+	if (!err)
+		err = core_digests_new(c);
 	if (err)
 		return err;
 	env.ns = c->ns;
@@ -171,6 +173,7 @@ void core_free(struct core *c)
 	sessions_close(c->sessions);
 	repair_free(c->repair);
 	garbage_free(c->garbage);
+	core_digests_free(c);
 	swarm_close(c->swarm);
 	ns_close(c->ns);
 	core_orphans_fini(c);

@@ -21,6 +21,8 @@
 #define NS_LINK_MAX 65000	/* hard links of an inode */
 #define NS_XATTR_TOTAL 65536	/* bytes of names and values of an inode */
 #define NS_TOUCHED_MAX 8
+#define NS_SLOT_MIN 1024	/* a file's chunk size: a power of two */
+#define NS_SLOT_MAX (16u << 20)
 #define NS_STACK_MAX MSG_SLICES_MAX /* slices of a slot */
 #define NS_DEEP 8		/* slices of a slot that is worth compacting */
 
@@ -138,6 +140,12 @@ int ns_garbage_drop(struct ns *ns, const uint64_t *chunks, int n);
 /* Ids: reserve the next @n, durably with the batch (commit it with sync
  * before any is used).  *@first gets the first. */
 int ns_reserve_ids(struct ns *ns, uint64_t n, uint64_t *first);
+/* The MD5 of a file's whole content: out->known 0 if it was not told for the
+ * content as it is now. */
+int ns_digest(struct ns *ns, uint64_t ino, struct m_digest_r *out);
+/* It is this, if the content is still m->version: *@kept. */
+int ns_digested(struct ns *ns, const struct m_digested *m, uint8_t *kept);
+
 /* Small named values: "swarm", "epoch", ... */
 int ns_meta_get(struct ns *ns, const char *key, uint64_t *out);	/* -ENOENT */
 int ns_meta_set(struct ns *ns, const char *key, uint64_t v);

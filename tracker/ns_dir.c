@@ -192,6 +192,10 @@ static int mknod_check(const struct m_mknod *m)
 	if (m->mode & ~(uint32_t)(S_IFMT | 07777) || m->uid == UINT32_MAX ||
 	    m->gid == UINT32_MAX)
 		return -EINVAL;
+	if (m->slot_size && (m->slot_size < NS_SLOT_MIN ||
+			     m->slot_size > NS_SLOT_MAX ||
+			     (m->slot_size & (m->slot_size - 1))))
+		return -EINVAL;
 	switch (m->mode & S_IFMT) {
 	case S_IFREG:
 	case S_IFDIR:
@@ -237,7 +241,9 @@ static void fill_new(const struct ns *ns, const struct m_mknod *m,
 		.a = {
 			.mode = m->mode, .nlink = 1,
 			.uid = m->uid, .gid = m->gid,
-			.slot_size = ns->cfg.slot_size, .version = 1,
+			.slot_size = m->slot_size ? m->slot_size
+						  : ns->cfg.slot_size,
+			.version = 1,
 			.atime_s = now.s, .atime_ns = now.ns,
 			.mtime_s = now.s, .mtime_ns = now.ns,
 			.ctime_s = now.s, .ctime_ns = now.ns,

@@ -10,6 +10,7 @@
  *   ns_dir.c     entries: lookup, readdir, mknod, link, unlink
  *   ns_rename.c  rename
  *   ns_reap.c    orphans
+ *   ns_digest.c  MD5s of whole files
  *
  * Invariants of the database between operations:
  *   - chunks.refs is the number of slices, over all slots, that name it; it

@@ -19,6 +19,8 @@ static int inode_del(struct ns *ns, const struct ns_inode *in)
 		err = ns_xattrs_drop(ns, ino);
 	if (!err && S_ISLNK(in->a.mode))
 		err = row_del(ns, "DELETE FROM symlinks WHERE ino=?1", ino);
+	if (!err && S_ISREG(in->a.mode))
+		err = row_del(ns, "DELETE FROM digests WHERE ino=?1", ino);
 	if (!err)
 		err = row_del(ns, "DELETE FROM orphans WHERE ino=?1", ino);
 	if (!err)

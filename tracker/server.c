@@ -310,6 +310,8 @@ static uint32_t patience(const struct server *s, uint16_t type)
 {
 	if (type == M_revoke)
 		return s->lease_ms;
+	if (type == M_sum)
+		return SERVER_SUM_MS;
 	return type == M_copy ? SERVER_COPY_MS : SERVER_ASK_MS;
 }
 

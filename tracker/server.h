@@ -20,6 +20,7 @@
 #include "text.h"
 
 #define SERVER_COPY_MS 120000	/* for a peer to fetch a chunk */
+#define SERVER_SUM_MS 600000	/* to read a whole file and hash it */
 #define SERVER_ASK_MS 30000	/* for it to do what else it is told */
 
 struct server;
