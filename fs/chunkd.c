@@ -55,7 +55,6 @@ static void on_up(struct rpc *c, void *arg)
 
 static void op_free(struct chunkd_op *op)
 {
-	buf_unref(op->buf);
 	free(op->ids);
 	free(op);
 }

@@ -2,7 +2,7 @@
  * chunkd_internal -- what the files of chunkd share.
  *
  *   chunkd.c       connections, what comes in, limits
- *   chunkd_get.c   a get: memory, or pool -> hasher -> answer
+ *   chunkd_get.c   a get: shelf -> answer
  *   chunkd_put.c   a put: hasher -> pool -> answer; a sync: pool -> answer
  */
 #ifndef PSPFS_CHUNKD_INTERNAL_H
@@ -25,7 +25,6 @@ struct chunkd_op {		/* one request in work */
 	int is_get;
 	uint32_t num;		/* of a get: who asks; 0: unknown */
 	struct chunk_meta meta;
-	struct buf *buf;	/* of a get: the payload, its MD5 behind it */
 	int sync;		/* of a put */
 	enum copy_kind kind;
 	uint64_t *ids;		/* of a sync */
