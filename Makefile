@@ -34,9 +34,9 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
 CLI     := pspfs_main bars cli cli_where cli_status cli_info
-TRACKER := db_schema db_sqlite ns ns_chunk ns_slot ns_xattr ns_attr ns_map \
+TRACKER := db_schema db_sqlite ns ns_chunk ns_copies ns_slot ns_xattr ns_attr ns_map \
 	   ns_dir ns_rename ns_reap placement locations leases sessions swarm \
-	   garbage repair core_ns core_chunk core_change core_late core_status \
+	   garbage repair jobs core_ns core_chunk core_change core_late core_job core_status \
 	   core_orphans core_hello core_out core core_open meta server
 TRACKER_MAIN := options main
 
@@ -49,8 +49,8 @@ UNIT_NET     := unit_text unit_log unit_codec unit_msg unit_md5 unit_threads uni
 UNIT_FS      := unit_store unit_cache unit_slices unit_young unit_source \
 		unit_opts unit_link unit_peer unit_tree unit_mount_opts \
 		unit_extents unit_file unit_file_map unit_file_random
-UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_map unit_ns_chunk unit_ns_model \
-		unit_placement unit_sessions unit_leases unit_swarm unit_server sim_tracker
+UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_map unit_ns_chunk unit_ns_copies unit_ns_model \
+		unit_placement unit_sessions unit_leases unit_swarm unit_jobs unit_server sim_tracker
 
 VERSION := 0.1
 PKGS    := libevent_core libevent_pthreads libssl libcrypto jansson

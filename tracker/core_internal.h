@@ -10,6 +10,7 @@
  *   core_change.c  requests that change it: applied once
  *   core_late.c    their answers: withheld, in order, given again
  *   core_chunk.c   ids, placement, who holds what
+ *   core_job.c     replicate: numbers of copies, jobs
  *   core_status.c  statfs, status
  */
 #ifndef PSPFS_CORE_INTERNAL_H
@@ -19,6 +20,7 @@
 
 #include "core.h"
 #include "garbage.h"
+#include "jobs.h"
 #include "leases.h"
 #include "ns.h"
 #include "repair.h"
@@ -95,6 +97,7 @@ struct core {
 	struct swarm *swarm;
 	struct garbage *garbage;
 	struct repair *repair;
+	struct jobs *jobs;
 
 	struct core_time now;
 	uint64_t start_ms;
@@ -220,6 +223,12 @@ int core_serve_bad_copy(struct core *c, struct req *r, struct wr *w);
 int core_serve_stats(struct core *c, struct req *r, struct wr *w);
 int core_stored(struct core *c, const struct m_push *p);
 int core_reserve_ids(struct core *c);
+
+/* core_job.c */
+int core_serve_replicate(struct core *c, struct req *r, struct wr *w);
+int core_serve_job(struct core *c, struct req *r, struct wr *w);
+int core_serve_progress(struct core *c, struct req *r, struct wr *w);
+int core_jobs_tick(struct core *c);
 
 /* core_status.c */
 int core_serve_statfs(struct core *c, struct req *r, struct wr *w);

@@ -183,6 +183,12 @@ int ns_readlink(struct ns *ns, struct arena *a, uint64_t ino, struct str *out)
 
 /* ----------------------------------------------------------------- mknod */
 
+/* A file's own chunk size: a power of two between the limits; 0: the swarm's. */
+static int slot_size_ok(uint32_t n)
+{
+	return !n || (n >= NS_SLOT_MIN && n <= NS_SLOT_MAX && !(n & (n - 1)));
+}
+
 static int mknod_check(const struct m_mknod *m)
 {
 	int err = ns_name_check(m->name);
@@ -190,7 +196,7 @@ static int mknod_check(const struct m_mknod *m)
 	if (err)
 		return err;
 	if (m->mode & ~(uint32_t)(S_IFMT | 07777) || m->uid == UINT32_MAX ||
-	    m->gid == UINT32_MAX)
+	    m->gid == UINT32_MAX || !slot_size_ok(m->slot_size))
 		return -EINVAL;
 	switch (m->mode & S_IFMT) {
 	case S_IFREG:
@@ -237,7 +243,9 @@ static void fill_new(const struct ns *ns, const struct m_mknod *m,
 		.a = {
 			.mode = m->mode, .nlink = 1,
 			.uid = m->uid, .gid = m->gid,
-			.slot_size = ns->cfg.slot_size, .version = 1,
+			.slot_size = m->slot_size ? m->slot_size
+						  : ns->cfg.slot_size,
+			.version = 1,
 			.atime_s = now.s, .atime_ns = now.ns,
 			.mtime_s = now.s, .mtime_ns = now.ns,
 			.ctime_s = now.s, .ctime_ns = now.ns,
