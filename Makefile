@@ -26,7 +26,7 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   link_push link peers source fetch_keep fetch_source fetch_try fetch \
 	   ask layout \
 	   grants upload_put upload_sync upload served shelf chunkd_get chunkd_put \
-	   chunkd peer_push peer opts \
+	   chunkd_verify chunkd complete peer_push peer opts \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
 	   file_compact file_ahead file_plan file_read file_write file \
 	   tree mountpoint kernel ops ops_dir ops_list ops_attr ops_file \

@@ -107,6 +107,7 @@ static int join(struct peer *p, const struct peer_config *cfg,
 		.addr = cfg->addr, .swarm = store_swarm(p->parts.store),
 		.mounted = cfg->mounted, .timeout_ms = cfg->timeout_ms,
 	};
+	struct complete *complete;
 	struct link_info info;
 	int err;
 
@@ -126,6 +127,10 @@ static int join(struct peer *p, const struct peer_config *cfg,
 			 cfg->store_dir);
 	if (!err)
 		err = upload_new(&p->upload, &p->parts);
+	if (!err)
+		err = complete_new(&complete, &p->parts, p->fetch);
+	if (!err)
+		__atomic_store_n(&p->complete, complete, __ATOMIC_RELEASE);
 	return err;
 }
 
@@ -205,6 +210,8 @@ void peer_stop(struct peer *p)
 		fetch_shut(p->fetch);
 	if (p->upload)
 		upload_shut(p->upload);
+	if (p->complete)
+		complete_shut(p->complete);
 	gate_shut(&p->gate);
 	if (parts->link)
 		link_close(parts->link);
@@ -212,6 +219,7 @@ void peer_stop(struct peer *p)
 	if (parts->peers)
 		peers_close(parts->peers);
 	gate_fini(&p->gate);
+	complete_free(p->complete);
 	fetch_free(p->fetch);
 	upload_free(p->upload);
 	stop_threads(parts);

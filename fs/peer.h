@@ -7,7 +7,7 @@
  * psppeerd is this alone.
  *
  * Threads: "control" loop (the tracker), "bulk-N" loops (peers), hasher,
- *          disk pool.
+ *          disk pool, "complete" (a file that is to be here whole).
  */
 #ifndef PSPFS_PEER_H
 #define PSPFS_PEER_H

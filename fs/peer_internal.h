@@ -8,6 +8,7 @@
 #define PSPFS_PEER_INTERNAL_H
 
 #include "chunkd.h"
+#include "complete.h"
 #include "gate.h"
 #include "parts.h"
 #include "peer.h"
@@ -20,6 +21,7 @@ struct peer {
 	struct chunkd *chunkd;
 	struct fetch *fetch;
 	struct upload *upload;
+	struct complete *complete;	/* atomic: comes after the link */
 	struct peer_folder folder;	/* zero: there is none */
 	struct gate gate;		/* drops and copies */
 };

@@ -187,6 +187,7 @@ static void on_copy(void *arg, const struct m_copy *m, struct rpc_req *req)
 	struct copy_job *c = NULL;
 	struct fetch_want want = {
 		.chunk = m->chunk, .ino = m->ino, .slot = m->slot,
+		.no_keep = 1,
 	};
 
 	if (!gate_enter(&p->gate)) {
@@ -208,6 +209,14 @@ static void on_copy(void *arg, const struct m_copy *m, struct rpc_req *req)
 	fetch_chunk(p->fetch, &want, on_fetched, c);
 }
 
+static int on_complete(void *arg, const struct m_complete *m)
+{
+	struct peer *p = arg;
+	struct complete *c = __atomic_load_n(&p->complete, __ATOMIC_ACQUIRE);
+
+	return c ? complete_start(c, m) : -EAGAIN;
+}
+
 const struct link_ops peer_link_ops = {
 	.lost = on_lost,
 	.revoked = on_revoked,
@@ -215,6 +224,7 @@ const struct link_ops peer_link_ops = {
 	.peers = on_peers,
 	.drop = on_drop,
 	.copy = on_copy,
+	.complete = on_complete,
 	.space = on_space,
 	.held = on_held,
 	.unknown = on_unknown,
