@@ -24,6 +24,7 @@ struct peer {
 	struct complete *complete;	/* atomic: comes after the link */
 	struct peer_folder folder;	/* zero: there is none */
 	struct gate gate;		/* drops and copies */
+	int apart;			/* it started without a tracker */
 };
 
 extern const struct link_ops peer_link_ops;
