@@ -33,7 +33,7 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   ops_xattr mount_opts
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
-CLI     := pspfs_main bars cli cli_where cli_status cli_info
+CLI     := pspfs_main bars cli cli_where cli_status cli_info cli_replicate cli_distribute
 TRACKER := db_schema db_sqlite ns ns_chunk ns_copies ns_slot ns_xattr ns_attr ns_map \
 	   ns_dir ns_rename ns_reap placement locations leases sessions swarm \
 	   garbage repair jobs core_ns core_chunk core_change core_late core_job core_status \

@@ -1,6 +1,7 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +9,9 @@
 
 #include "status.h"
 #include "trouble.h"
+
+/* What every verb takes, apart from any letter. */
+enum { CLI_OPTIONS_MAX = 24, CLI_TRACKER = 0x100, CLI_KEY, CLI_JSON };
 
 int cli_call(struct cli *c, uint16_t type, struct wr *body, struct buf **out,
 	     char *why, size_t why_len)
@@ -24,6 +28,36 @@ int cli_call(struct cli *c, uint16_t type, struct wr *body, struct buf **out,
 	}
 	rpc_call(c->rpc, type, 0, body, NULL, CLI_TIMEOUT_MS, ask_done, &w);
 	return ask_result(&w, out, why, why_len);
+}
+
+int cli_option(struct cli *c, int argc, char **argv,
+	       const struct option *own)
+{
+	struct option all[CLI_OPTIONS_MAX] = {
+		{ "tracker", required_argument, NULL, CLI_TRACKER },
+		{ "key", required_argument, NULL, CLI_KEY },
+		{ "json", no_argument, NULL, CLI_JSON },
+	};
+	int n = 3, opt;
+
+	opterr = 0;
+	for (; own && own->name && n < CLI_OPTIONS_MAX - 1; own++)
+		all[n++] = *own;
+	for (;;) {
+		opt = getopt_long(argc, argv, "", all, NULL);
+		if (opt == CLI_TRACKER)
+			c->tracker = optarg;
+		else if (opt == CLI_KEY)
+			c->key_file = optarg;
+		else if (opt == CLI_JSON)
+			c->json = 1;
+		else if (opt == '?')
+			return cli_say(opt, "%s does not know %s, or wants a "
+				       "value with it: see pspfs --help",
+				       argv[0], argv[optind - 1]);
+		else
+			return opt;
+	}
 }
 
 static int call_cli(void *arg, uint16_t type, struct wr *body,

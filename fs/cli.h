@@ -28,6 +28,14 @@ struct cli {
 	struct m_hello_r hello;
 };
 
+/* The next option of a verb, as getopt_long(): one of @own (NULL: it has
+ * none), -1 when there are no more (optind is the first argument), '?' after
+ * a complaint.  What every verb takes (--tracker, --key, --json) goes into
+ * @c. */
+struct option;
+int cli_option(struct cli *c, int argc, char **argv,
+	       const struct option *own);
+
 /* Connect and say hello; on failure prints the sentence.  A CLI_ code. */
 int cli_open(struct cli *c);
 void cli_close(struct cli *c);
@@ -60,5 +68,7 @@ int cli_say(int code, const char *fmt, ...)
 
 int cli_status(struct cli *c, int argc, char **argv);
 int cli_info(struct cli *c, int argc, char **argv);
+int cli_replicate(struct cli *c, int argc, char **argv);
+int cli_distribute(struct cli *c, int argc, char **argv);
 
 #endif

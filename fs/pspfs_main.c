@@ -10,11 +10,16 @@ static const struct verb {
 	const char *name;
 	int (*run)(struct cli *c, int argc, char **argv);
 	const char *args, *help;
+	int options;		/* it has some of its own, and reads them */
 } verbs[] = {
 	{ "status", cli_status, "",
-	  "peers, space, chunks that lack copies, counters" },
+	  "peers, space, chunks that lack copies, counters", 0 },
 	{ "info", cli_info, "PATH",
-	  "a file's chunks, their MD5s and who holds them" },
+	  "a file's chunks, their MD5s and who holds them", 0 },
+	{ "distribute", cli_distribute, "FILE [NAME]",
+	  "split a local file, one part to each active peer", 1 },
+	{ "replicate", cli_replicate, "PATH",
+	  "how many copies a file has; --all: one at every peer, now", 1 },
 };
 
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
@@ -26,7 +31,7 @@ static void usage(FILE *to)
 	fputs("usage: pspfs [--tracker HOST[:PORT]] [--key FILE] [--json] "
 	      "VERB ...\n\n", to);
 	for (i = 0; i < N_VERBS; i++)
-		fprintf(to, "  %-7s %-6s %s\n", verbs[i].name, verbs[i].args,
+		fprintf(to, "  %-10s %-11s %s\n", verbs[i].name, verbs[i].args,
 			verbs[i].help);
 	fputs("\n"
 	      "  --tracker HOST[:PORT]  default 127.0.0.1:3456; for a PATH in\n"
@@ -34,10 +39,21 @@ static void usage(FILE *to)
 	      "  --key FILE             default " KEY_DEFAULT "\n"
 	      "  --json                 for programs: one JSON object\n"
 	      "  --help, --version\n\n"
+	      "distribute FILE [NAME]:\n"
+	      "  --delete               delete FILE once every part has been\n"
+	      "                         verified at its peer\n"
+	      "  --chunk-size SIZE      1K to 16M, a power of two\n"
+	      "replicate PATH:\n"
+	      "  --all                  one copy at every peer, fetched at once\n"
+	      "  --copies N             so many copies (1 to 16)\n"
+	      "  --via auto|peers|tracker\n"
+	      "                         how the chunks travel (auto)\n"
+	      "  --no-wait              do not wait until every peer has it\n\n"
 	      "For example:\n"
 	      "  pspfs status\n"
 	      "  pspfs info /mnt/shared/movie.mkv\n"
-	      "  pspfs --json --tracker 10.0.0.1 info /movie.mkv\n\n"
+	      "  pspfs --json --tracker 10.0.0.1 info /movie.mkv\n"
+	      "  pspfs distribute big.iso && pspfs replicate --all /big.iso\n\n"
 	      "PATH is a file in a mounted folder or, where there is no such\n"
 	      "file, a path from the top of the swarm.\n"
 	      "Exit codes: 0 done, 1 usage, 2 failed.\n", to);
@@ -51,6 +67,15 @@ static int run_verb(struct cli *c, int argc, char **argv)
 	for (i = 0; i < N_VERBS; i++) {
 		if (strcmp(argv[0], verbs[i].name))
 			continue;
+		optind = 0;
+		if (!verbs[i].options) {
+			if (cli_option(c, argc, argv, NULL) != -1)
+				return CLI_USAGE;
+			/* the verb and its arguments, without the options */
+			argv[optind - 1] = argv[0];
+			argc -= optind - 1;
+			argv += optind - 1;
+		}
 		code = verbs[i].run(c, argc, argv);
 		cli_close(c);
 		return code;
@@ -73,7 +98,7 @@ int main(int argc, char **argv)
 	int opt;
 
 	log_init("pspfs", LOG_ERROR);
-	while ((opt = getopt_long(argc, argv, "hV", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "+hV", options, NULL)) != -1) {
 		switch (opt) {
 		case 't':
 			c.tracker = optarg;
