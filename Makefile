@@ -27,8 +27,8 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   fetch_keep fetch_source fetch_try fetch \
 	   ask layout track track_parse whole sum byte_range \
 	   grants upload_put upload_sync upload served chunkd_get chunkd_put \
-	   chunkd share_batch share_new share_match share local_packet local \
-	   peer_push peer_share peer opts plan part get \
+	   chunkd_verify chunkd complete share_batch share_new share_match share \
+	   local_packet local peer_push peer_share peer opts plan part get \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
 	   file_compact file_ahead file_plan file_read file_write file \
 	   tree mountpoint kernel ops ops_dir ops_list ops_attr ops_file \
@@ -36,12 +36,13 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
 CLI     := pspfs_main bars cli cli_where cli_status cli_info cli_list \
-	   cli_track cli_get cli_share
-TRACKER := db_schema db_sqlite ns ns_chunk ns_slot ns_xattr ns_attr ns_map \
-	   ns_dir ns_rename ns_reap ns_digest placement locations lru relay \
-	   relay_seek leases sessions swarm garbage repair core_ns core_chunk \
-	   core_change core_late core_digest core_status core_orphans \
-	   core_hello core_out core core_open meta probe relayd relayd_io server
+	   cli_track cli_get cli_share cli_replicate cli_distribute
+TRACKER := db_schema db_sqlite ns ns_chunk ns_copies ns_slot ns_xattr ns_attr \
+	   ns_map ns_dir ns_rename ns_reap ns_digest placement locations lru \
+	   relay relay_seek leases sessions swarm garbage repair jobs core_ns \
+	   core_chunk core_change core_late core_digest core_job core_status \
+	   core_orphans core_hello core_out core core_open meta probe relayd \
+	   relayd_io server
 TRACKER_MAIN := options main
 
 BENCH_NET     := bench_md5 bench_rpc
@@ -53,9 +54,9 @@ UNIT_NET     := unit_text unit_log unit_codec unit_msg unit_md5 unit_threads uni
 UNIT_FS      := unit_store unit_cache unit_slices unit_young unit_source \
 		unit_opts unit_byte_range unit_local unit_link unit_peer unit_tree unit_mount_opts \
 		unit_extents unit_file unit_file_map unit_file_random
-UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_map unit_ns_chunk unit_ns_model \
-		unit_placement unit_lru unit_sessions unit_leases unit_swarm unit_server \
-		sim_tracker sim_relay
+UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_map unit_ns_chunk unit_ns_copies \
+		unit_ns_model unit_placement unit_lru unit_sessions unit_leases unit_swarm \
+		unit_jobs unit_server sim_tracker sim_relay
 
 VERSION := 0.1
 PKGS    := libevent_core libevent_pthreads libssl libcrypto jansson

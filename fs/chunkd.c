@@ -184,20 +184,34 @@ static int decode_put(struct chunkd_op *op, struct arena *a)
 	return 0;
 }
 
+static int take_ids(struct chunkd_op *op, const uint64_t *ids, uint32_t n)
+{
+	if (!n)
+		return 0;
+	op->ids = malloc(n * sizeof(*op->ids));
+	if (!op->ids)
+		return -ENOMEM;
+	memcpy(op->ids, ids, n * sizeof(*op->ids));
+	op->n_ids = n;
+	return 0;
+}
+
 static int decode_sync(struct chunkd_op *op, struct arena *a)
 {
 	const struct buf *b = op->req->body;
 	struct m_sync m;
 	int err = m_sync_decode(&m, a, b->data, b->len);
 
-	if (err || !m.n_chunks)
-		return err;
-	op->ids = malloc(m.n_chunks * sizeof(*op->ids));
-	if (!op->ids)
-		return -ENOMEM;
-	memcpy(op->ids, m.chunks, m.n_chunks * sizeof(*op->ids));
-	op->n_ids = m.n_chunks;
-	return 0;
+	return err ? err : take_ids(op, m.chunks, m.n_chunks);
+}
+
+static int decode_verify(struct chunkd_op *op, struct arena *a)
+{
+	const struct buf *b = op->req->body;
+	struct m_verify m;
+	int err = m_verify_decode(&m, a, b->data, b->len);
+
+	return err ? err : take_ids(op, m.chunks, m.n_chunks);
 }
 
 static int decode(struct chunkd_op *op, struct arena *a)
@@ -209,6 +223,8 @@ static int decode(struct chunkd_op *op, struct arena *a)
 		return decode_put(op, a);
 	case M_sync:
 		return decode_sync(op, a);
+	case M_verify:
+		return decode_verify(op, a);
 	default:
 		return -EOPNOTSUPP;
 	}
@@ -245,6 +261,8 @@ static void on_request(struct rpc *c, struct rpc_req *q, void *arg)
 	k->refs++;
 	if (q->type == M_put)
 		chunkd_put(op);
+	else if (q->type == M_verify)
+		chunkd_verify(op);
 	else
 		chunkd_sync(op);
 }
@@ -273,6 +291,7 @@ int chunkd_open(struct chunkd **out, const struct parts *p,
 	served_init(&cd->served);
 	pthread_mutex_init(&cd->lock, NULL);
 	LIST_INIT(&cd->conns);
+	TAILQ_INIT(&cd->verifies);
 	err = rpc_listen(&cd->listener, loops, PARTS_BULK_LOOPS, self, at,
 			 &rpc_ops, cd);
 	if (err) {

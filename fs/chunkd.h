@@ -1,10 +1,13 @@
 /*
- * chunkd -- the chunk server: what other peers put here, get, and sync.
+ * chunkd -- the chunk server: what other peers put here, get, sync and have
+ * verified.
  *
  * A put is stored only when the MD5 of the header, the one behind the payload
  * and our own sum agree; else it is answered -EBADMSG.  A get is answered
  * from the memory cache, or from the store after its MD5 was checked; a copy
  * that fails is quarantined, reported, and answered -EBADMSG.
+ * A verify reads from the disk, whatever is in memory; it may ask for chunks
+ * that are not here.  Verifies are done one after the other.
  * Limits: CHUNKD_GETS_MAX gets in work for one connection.  Beyond, one whose
  * chunk was just served to others is answered with their numbers ("ask
  * these"), the rest wait their turn.

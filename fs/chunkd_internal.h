@@ -3,6 +3,7 @@
  *
  *   chunkd.c       connections, what comes in, limits
  *   chunkd_get.c   a get: shelf -> answer
+ *   chunkd_verify.c  chunks read from the disk and hashed: shelf -> answer
  *   chunkd_put.c   a put: hasher -> pool -> answer; a sync: pool -> answer
  */
 #ifndef PSPFS_CHUNKD_INTERNAL_H
@@ -27,8 +28,12 @@ struct chunkd_op {		/* one request in work */
 	struct chunk_meta meta;
 	int sync;		/* of a put */
 	enum copy_kind kind;
-	uint64_t *ids;		/* of a sync */
+	uint64_t *ids;		/* of a sync, of a verify */
 	uint32_t n_ids;
+	uint32_t next;		/* of a verify: guarded by chunkd.lock */
+	unsigned out;		/* likewise, as are ids[0..n_bad) */
+	uint32_t n_bad;
+	int starting;
 };
 
 struct chunkd_conn {
@@ -50,7 +55,9 @@ struct chunkd {
 	int started;			/* atomic */
 
 	pthread_mutex_t lock;
-	LIST_HEAD(, chunkd_conn) conns;	/* guarded by lock */
+	/* guarded by lock */
+	LIST_HEAD(, chunkd_conn) conns;
+	TAILQ_HEAD(, chunkd_op) verifies;	/* the first is at work */
 };
 
 /* chunkd.c */
@@ -61,6 +68,9 @@ void chunkd_op_fail(struct chunkd_op *op, int err);
 
 /* chunkd_get.c */
 void chunkd_get(struct chunkd_op *op);
+
+/* chunkd_verify.c */
+void chunkd_verify(struct chunkd_op *op);
 
 /* chunkd_put.c */
 void chunkd_put(struct chunkd_op *op);

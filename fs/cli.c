@@ -1,6 +1,7 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +9,9 @@
 
 #include "status.h"
 #include "trouble.h"
+
+/* What every verb takes, apart from any letter. */
+enum { CLI_OPTIONS_MAX = 24, CLI_TRACKER = 0x100, CLI_KEY, CLI_JSON };
 
 int cli_call(struct cli *c, uint16_t type, struct wr *body, struct buf **out,
 	     char *why, size_t why_len)
@@ -26,6 +30,36 @@ int cli_call(struct cli *c, uint16_t type, struct wr *body, struct buf **out,
 	return ask_result(&w, out, why, why_len);
 }
 
+int cli_option(struct cli *c, int argc, char **argv,
+	       const struct option *own)
+{
+	struct option all[CLI_OPTIONS_MAX] = {
+		{ "tracker", required_argument, NULL, CLI_TRACKER },
+		{ "key", required_argument, NULL, CLI_KEY },
+		{ "json", no_argument, NULL, CLI_JSON },
+	};
+	int n = 3, opt;
+
+	opterr = 0;
+	for (; own && own->name && n < CLI_OPTIONS_MAX - 1; own++)
+		all[n++] = *own;
+	for (;;) {
+		opt = getopt_long(argc, argv, "", all, NULL);
+		if (opt == CLI_TRACKER)
+			c->tracker = optarg;
+		else if (opt == CLI_KEY)
+			c->key_file = optarg;
+		else if (opt == CLI_JSON)
+			c->json = 1;
+		else if (opt == '?')
+			return cli_say(opt, "%s does not know %s, or wants a "
+				       "value with it: see pspfs --help",
+				       argv[0], argv[optind - 1]);
+		else
+			return opt;
+	}
+}
+
 static int call_cli(void *arg, uint16_t type, struct wr *body,
 		    struct buf **out, char *why, size_t why_len)
 {
@@ -35,23 +69,6 @@ static int call_cli(void *arg, uint16_t type, struct wr *body,
 struct ask cli_ask(struct cli *c)
 {
 	return (struct ask){ call_cli, c };
-}
-
-int cli_common_option(struct cli *c, int opt)
-{
-	switch (opt) {
-	case 't':
-		c->tracker = optarg;
-		return 0;
-	case 'k':
-		c->key_file = optarg;
-		return 0;
-	case 'j':
-		c->json = 1;
-		return 0;
-	default:
-		return -1;
-	}
 }
 
 int cli_say(int code, const char *fmt, ...)

@@ -29,13 +29,13 @@ struct cli {
 	struct m_hello_r hello;
 };
 
-/* For the table of a verb that has options of its own, and what they do: 0,
- * or -1 when @opt (as getopt_long gave it) is none of them. */
-#define CLI_COMMON_OPTIONS                               \
-	{ "tracker", required_argument, NULL, 't' },     \
-		{ "key", required_argument, NULL, 'k' }, \
-		{ "json", no_argument, NULL, 'j' }
-int cli_common_option(struct cli *c, int opt);
+/* The next option of a verb, as getopt_long(): one of @own (NULL: it has
+ * none), -1 when there are no more (optind is the first argument), '?' after
+ * a complaint.  What every verb takes (--tracker, --key, --json) goes into
+ * @c. */
+struct option;
+int cli_option(struct cli *c, int argc, char **argv,
+	       const struct option *own);
 
 /* Connect and say hello; on failure prints the sentence.  A CLI_ code. */
 int cli_open(struct cli *c);
@@ -78,5 +78,7 @@ int cli_list(struct cli *c, int argc, char **argv);
 int cli_track(struct cli *c, int argc, char **argv);
 int cli_get(struct cli *c, int argc, char **argv);
 int cli_share(struct cli *c, int argc, char **argv);
+int cli_replicate(struct cli *c, int argc, char **argv);
+int cli_distribute(struct cli *c, int argc, char **argv);
 
 #endif

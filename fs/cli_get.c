@@ -69,14 +69,13 @@ static int parse(struct get_cmd *g, int argc, char **argv)
 		{ "force", no_argument, NULL, 'f' },
 		{ "timeout", required_argument, NULL, 's' },
 		{ "addr", required_argument, NULL, 'a' },
-		CLI_COMMON_OPTIONS,
 		{ NULL, 0, NULL, 0 },
 	};
 	const char *dest;
 	int opt;
 
 	optind = 0;	/* begin anew */
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	while ((opt = cli_option(g->cli, argc, argv, options)) != -1) {
 		if (opt == 'T')
 			g->track_file = optarg;
 		else if (opt == 'f')
@@ -85,8 +84,8 @@ static int parse(struct get_cmd *g, int argc, char **argv)
 			g->timeout = optarg;
 		else if (opt == 'a')
 			g->addr = optarg;
-		else if (cli_common_option(g->cli, opt))
-			return cli_say(CLI_USAGE, "see pspfs --help");
+		else
+			return CLI_USAGE;
 	}
 	if (!g->track_file && optind < argc)
 		g->name = argv[optind++];

@@ -84,14 +84,13 @@ static int take_options(struct cli *c, struct share_args *a, int argc,
 		{ "chunk-size", required_argument, NULL, 's' },
 		{ "store", required_argument, NULL, 'd' },
 		{ "peer", required_argument, NULL, 'p' },
-		CLI_COMMON_OPTIONS,
 		{ NULL, 0, NULL, 0 },
 	};
 	int opt, code = CLI_OK;
 
 	optind = 0;		/* from the beginning */
 	while (code == CLI_OK &&
-	       (opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	       (opt = cli_option(c, argc, argv, options)) != -1) {
 		if (opt == 'r')
 			code = take_range(a, optarg);
 		else if (opt == 'c')
@@ -102,8 +101,8 @@ static int take_options(struct cli *c, struct share_args *a, int argc,
 			a->store = optarg;
 		else if (opt == 'p')
 			a->peer = optarg;
-		else if (cli_common_option(c, opt))
-			code = cli_say(CLI_USAGE, "see pspfs --help");
+		else
+			code = CLI_USAGE;
 	}
 	return code;
 }

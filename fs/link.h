@@ -51,6 +51,9 @@ struct link_ops {
 	void (*copy)(void *arg, const struct m_copy *m, struct rpc_req *req);
 	/* Hash this file; likewise.  NULL: refused. */
 	void (*sum)(void *arg, const struct m_sum *m, struct rpc_req *req);
+	/* Begin to complete a file; 0 or -errno is the answer.  May be NULL:
+	 * this peer keeps nothing. */
+	int (*complete)(void *arg, const struct m_complete *m);
 	/* For heartbeats and stats. */
 	void (*space)(void *arg, uint64_t *capacity, uint64_t *used,
 		      uint64_t *chunks);

@@ -107,6 +107,19 @@ static void on_sum(struct link *l, struct rpc_req *q)
 	arena_fini(&mem);
 }
 
+static int on_complete(struct link *l, struct rpc_req *q, struct arena *a,
+		       struct wr *answer)
+{
+	struct m_complete m;
+	struct m_complete_r r = { 0 };
+	int err = m_complete_decode(&m, a, q->body->data, q->body->len);
+
+	if (!err)
+		err = l->ops.complete ? l->ops.complete(l->arg, &m)
+				      : -EOPNOTSUPP;
+	return err ? err : m_complete_r_encode(answer, &r);
+}
+
 void link_push(struct rpc *c, struct rpc_req *q, void *arg)
 {
 	struct link *l = arg;
@@ -131,8 +144,11 @@ void link_push(struct rpc *c, struct rpc_req *q, void *arg)
 	case M_drop:
 		err = on_drop(l, q, &mem, &answer);
 		break;
+	case M_complete:
+		err = on_complete(l, q, &mem, &answer);
+		break;
 	}
-	if (err)
+	if (err && err != -EAGAIN && err != -ECANCELED)
 		log_warn("the tracker's %s makes no sense here",
 			 msg_name(q->type));
 	if (!q->number)

@@ -140,6 +140,7 @@ static int join(struct peer *p, const struct peer_config *cfg,
 		.mounted = cfg->mounted, .guest = cfg->guest,
 		.timeout_ms = cfg->timeout_ms,
 	};
+	struct complete *complete;
 	struct link_info info;
 	int err;
 
@@ -159,6 +160,10 @@ static int join(struct peer *p, const struct peer_config *cfg,
 	err = bind_store(p, cfg, p->apart ? cfg->apart : info.swarm, why);
 	if (!err)
 		err = upload_new(&p->upload, &p->parts);
+	if (!err)
+		err = complete_new(&complete, &p->parts, p->fetch);
+	if (!err)
+		__atomic_store_n(&p->complete, complete, __ATOMIC_RELEASE);
 	return err;
 }
 
@@ -241,6 +246,8 @@ void peer_halt(struct peer *p)
 		fetch_shut(p->fetch);
 	if (p->upload)
 		upload_shut(p->upload);
+	if (p->complete)
+		complete_shut(p->complete);
 	gate_shut(&p->gate);
 	sum_shut(p->sum);
 	local_shut(p->local, PEER_LOCAL_MS);
@@ -265,6 +272,7 @@ void peer_stop(struct peer *p)
 	peer_halt(p);
 	gate_fini(&p->gate);
 	sum_free(p->sum);
+	complete_free(p->complete);
 	fetch_free(p->fetch);
 	upload_free(p->upload);
 	stop_threads(parts);

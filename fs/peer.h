@@ -7,7 +7,8 @@
  * psppeerd is this alone.
  *
  * Threads: "control" loop (the tracker), "bulk-N" loops (peers, the relay),
- *          hasher, disk pool.
+ *          hasher, disk pool, "sum" and "complete" (a file that is to be hashed,
+ *          or to be here whole).
  */
 #ifndef PSPFS_PEER_H
 #define PSPFS_PEER_H

@@ -9,6 +9,7 @@
 #define PSPFS_PEER_INTERNAL_H
 
 #include "chunkd.h"
+#include "complete.h"
 #include "gate.h"
 #include "local.h"
 #include "parts.h"
@@ -26,6 +27,7 @@ struct peer {
 	struct upload *upload;
 	struct sum *sum;
 	struct local *local;		/* NULL: it cannot be made */
+	struct complete *complete;	/* atomic: comes after the link */
 	struct peer_folder folder;	/* zero: there is none */
 	struct gate gate;		/* drops and copies */
 	int halted;

@@ -188,6 +188,7 @@ static void on_copy(void *arg, const struct m_copy *m, struct rpc_req *req)
 	struct copy_job *c = NULL;
 	struct fetch_want want = {
 		.chunk = m->chunk, .ino = m->ino, .slot = m->slot,
+		.no_keep = 1,
 	};
 
 	if (!gate_enter(&p->gate)) {
@@ -216,6 +217,14 @@ static void on_sum(void *arg, const struct m_sum *m, struct rpc_req *req)
 	sum_ask(p->sum, m, req);
 }
 
+static int on_complete(void *arg, const struct m_complete *m)
+{
+	struct peer *p = arg;
+	struct complete *c = __atomic_load_n(&p->complete, __ATOMIC_ACQUIRE);
+
+	return c ? complete_start(c, m) : -EAGAIN;
+}
+
 /* ------------------------------------------------------------ the relay */
 
 static void on_up(void *arg, const struct addr *tracker)
@@ -242,6 +251,7 @@ const struct link_ops peer_link_ops = {
 	.drop = on_drop,
 	.copy = on_copy,
 	.sum = on_sum,
+	.complete = on_complete,
 	.space = on_space,
 	.held = on_held,
 	.unknown = on_unknown,

@@ -382,7 +382,8 @@ static void chunks_are_assigned(void **state)
 	uint32_t twice[] = { 4, 5, 4, 5, 6 }, *peers, n;
 	struct m_push p[] = { fix_push(f, 0, 0, 64), fix_push(f, 1, 0, 64),
 			      fix_push(f, 2, 0, 64) };
-	struct m_chunk *v, c;
+	struct ns_chunk_row *v;
+	struct m_chunk c;
 
 	p[0].stored = twice;
 	p[0].n_stored = 5;
@@ -405,9 +406,10 @@ static void chunks_are_assigned(void **state)
 	assert_int_equal(c.len, 64);
 	assert_int_equal(ns_chunk(f->ns, UINT64_MAX, &c), -ENOENT);
 	assert_int_equal(ns_chunks(f->ns, &f->a, 0, 2, &v, &n), 0);
-	assert_true(n == 2 && v[0].id == p[0].chunk && v[1].id == p[1].chunk);
-	assert_int_equal(ns_chunks(f->ns, &f->a, v[1].id, 2, &v, &n), 0);
-	assert_true(n == 1 && v[0].id == p[2].chunk);
+	assert_true(n == 2 && v[0].chunk.id == p[0].chunk &&
+		    v[1].chunk.id == p[1].chunk);
+	assert_int_equal(ns_chunks(f->ns, &f->a, v[1].chunk.id, 2, &v, &n), 0);
+	assert_true(n == 1 && v[0].chunk.id == p[2].chunk);
 	assert_int_equal(ns_chunks(f->ns, &f->a, UINT64_MAX, 2, &v, &n), 0);
 	assert_int_equal(n, 0);
 	assert_int_equal(fix_truncate(f, ino, 64), 0);

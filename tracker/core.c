@@ -88,6 +88,9 @@ static const struct service {
 	{ M_have, NEED_PEER, core_serve_have },
 	{ M_bad_copy, NEED_SESSION, core_serve_bad_copy },
 	{ M_stats, NEED_PEER, core_serve_stats },
+	{ M_progress, NEED_PEER, core_serve_progress },
+	{ M_replicate, NEED_SESSION, core_serve_replicate },
+	{ M_job, NEED_SESSION, core_serve_job },
 	{ M_status, NEED_SESSION, core_serve_status },
 };
 
@@ -180,6 +183,9 @@ void core_answer(struct core *c, uint64_t conn, uint32_t number,
 		break;
 	case M_drop:
 		garbage_answered(c->garbage, number, status == ST_OK);
+		break;
+	case M_complete:
+		jobs_answered(c->jobs, number, status, c->now.ms);
 		break;
 	case M_copy:
 		err = repair_answered(c->repair, number, status == ST_OK);
@@ -296,6 +302,7 @@ static void undo(struct core *c)
 	sessions_rolled_back(c->sessions);
 	swarm_rolled_back(c->swarm);
 	garbage_rolled_back(c->garbage);
+	jobs_rolled_back(c->jobs);
 	c->n_bereft = 0;
 	c->ids_next = c->ids_end;	/* perhaps they were never reserved */
 	HASH_ITER (hh, c->conns, n, next) {
@@ -359,6 +366,7 @@ int core_end(struct core *c)
 	err = c->err;
 	if (!err) {
 		sessions_committed(c->sessions);
+		jobs_committed(c->jobs);
 		apply_bereft(c);
 		garbage_tell(c->garbage, c->swarm, core_ask, c);
 		core_let_go(c);
@@ -394,4 +402,5 @@ void core_tick(struct core *c)
 		err = repair_tick(c->repair, c->now.ms);
 	core_upkeep_failed(err < 0 ? err : 0, "deleting or copying chunks");
 	core_upkeep_failed(core_digests_tick(c), "asking for a file's MD5");
+	core_upkeep_failed(core_jobs_tick(c), "replicating files");
 }

@@ -162,7 +162,9 @@ static int apply_compact(struct core *c, struct req *r, union change_r *out,
 		return 0;
 	}
 	counter_add(CNT_COMPACTIONS, 1);
-	err = core_stored(c, &m.push);
+	err = ns_copies(c->ns, m.push.chunk, &m.push.copies);
+	if (!err || err == -ENOENT)	/* it was not needed any more */
+		err = core_stored(c, &m.push);
 	if (err)
 		core_poison(c, err);
 	return err;

@@ -240,7 +240,8 @@ int core_stored(struct core *c, const struct m_push *p)
 			err = locations_add(c->swarm->locations, p->chunk,
 					    at->num, 1);
 	}
-	if (p->n_stored < swarm_want(c->swarm, c->cfg.copies))
+	if (p->n_stored < swarm_want(c->swarm, p->copies ? p->copies
+							 : c->cfg.copies))
 		repair_poke(c->repair);
 	return err;
 }

@@ -163,7 +163,8 @@ static int count_votes(struct core *c, struct arena *a, uint64_t ino,
 
 		err = swarm_holders(c->swarm, a, &map.chunks[i]);
 		for (uint32_t h = 0; !err && h < k->n_holders; h++)
-			votes[k->holders[h]]++;
+			if (k->holders[h] <= c->swarm->n) /* no guest */
+				votes[k->holders[h]]++;
 	}
 	return err;
 }

@@ -11,6 +11,7 @@
  *   core_late.c    their answers: withheld, in order, given again
  *   core_chunk.c   ids, placement, who holds what
  *   core_digest.c  MD5s of whole files: told, or asked of a peer
+ *   core_job.c     replicate: numbers of copies, jobs
  *   core_status.c  statfs, status
  */
 #ifndef PSPFS_CORE_INTERNAL_H
@@ -20,6 +21,7 @@
 
 #include "core.h"
 #include "garbage.h"
+#include "jobs.h"
 #include "leases.h"
 #include "ns.h"
 #include "repair.h"
@@ -98,6 +100,7 @@ struct core {
 	struct garbage *garbage;
 	struct repair *repair;
 	struct digests *digests;
+	struct jobs *jobs;
 
 	struct core_time now;
 	uint64_t start_ms;
@@ -239,6 +242,11 @@ int core_digest_answered(struct core *c, uint32_t number, uint16_t status,
 			 const void *body, size_t len);
 /* Ask whom is to be asked, in a batch. */
 int core_digests_tick(struct core *c);
+/* core_job.c */
+int core_serve_replicate(struct core *c, struct req *r, struct wr *w);
+int core_serve_job(struct core *c, struct req *r, struct wr *w);
+int core_serve_progress(struct core *c, struct req *r, struct wr *w);
+int core_jobs_tick(struct core *c);
 
 /* core_status.c */
 int core_serve_statfs(struct core *c, struct req *r, struct wr *w);

@@ -76,10 +76,13 @@ static int open_parts(struct core *c)
 {
 	const struct leases_ops ops = { answer_ready, core_waiting,
 					core_orphan_idle, c };
-	const struct ns_config nc = { c->cfg.slot_size };
+	const struct ns_config nc = { c->cfg.slot_size, c->cfg.copies };
 	struct repair_env env = { .copies = c->cfg.copies,
 				  .gone_ms = c->cfg.gone_ms, .rng = &c->rng,
 				  .send = core_ask, .arg = c };
+	/* a number that no earlier life of this tracker gave */
+	struct jobs_env jobs = { .first = (uint64_t)c->now.wall_s << 20 | 1,
+				 .send = core_ask, .arg = c };
 	int err;
 
 	err = ns_open(&c->ns, c->db, &nc, core_ns_now(c));
@@ -93,6 +96,10 @@ static int open_parts(struct core *c)
 		err = garbage_new(&c->garbage, c->cfg.garbage_ms, c->now);
 	if (!err)
 		err = core_digests_new(c);
+	if (err)
+		return err;
+	jobs.swarm = c->swarm;
+	err = jobs_new(&c->jobs, &jobs);
 	if (err)
 		return err;
 	env.ns = c->ns;
@@ -172,6 +179,7 @@ void core_free(struct core *c)
 	leases_free(c->leases);
 	sessions_close(c->sessions);
 	repair_free(c->repair);
+	jobs_free(c->jobs);
 	garbage_free(c->garbage);
 	core_digests_free(c);
 	swarm_close(c->swarm);

@@ -25,6 +25,9 @@
 #define NS_SLOT_MAX (16u << 20)
 #define NS_STACK_MAX MSG_SLICES_MAX /* slices of a slot */
 #define NS_DEEP 8		/* slices of a slot that is worth compacting */
+#define NS_COPIES_STEP 1024	/* chunks of one ns_set_copies() */
+#define NS_SLOT_MIN 1024	/* bytes of a slot that a file may have */
+#define NS_SLOT_MAX (16u << 20)
 
 _Static_assert(NS_STACK_MAX <= MSG_SLICES_MAX, "a slot fits its record");
 _Static_assert(NS_STACK_MAX <= MSG_CHUNKS_MAX, "a slot fits a getmap_r");
@@ -43,6 +46,7 @@ struct ns_touched {
 
 struct ns_config {
 	uint32_t slot_size;	/* of new files */
+	uint8_t copies;		/* of chunks with no number of their own */
 };
 
 struct ns;
@@ -106,7 +110,8 @@ int ns_commit(struct ns *ns, struct arena *a, const struct m_commit *m,
 	      struct ns_now now, struct m_commit_r *out,
 	      struct ns_touched *t);
 /* What was pushed to the slot up to version m->expect becomes one slice,
- * beneath what was pushed later.  @out->done is 0, and nothing changed, if
+ * beneath what was pushed later, and is to have as many copies as the chunk
+ * in its place that wanted most.  @out->done is 0, and nothing changed, if
  * since then the slot was changed by anything but pushes (a truncate, a
  * compaction) or empty.  When nothing of the slice would be seen it is left
  * out, and its chunk is not recorded: ns_chunk() tells. */
@@ -126,8 +131,19 @@ int ns_assign(struct ns *ns, uint64_t chunk, const uint32_t *peers,
 	      uint32_t n);
 /* Walk all chunks with id > @after in order, up to @max (for repair, for
  * counting what is under-replicated); garbage is left out. */
+struct ns_chunk_row {
+	struct m_chunk chunk;	/* without holders */
+	uint8_t copies;		/* wanted; 0: as the swarm has it */
+};
 int ns_chunks(struct ns *ns, struct arena *a, uint64_t after, uint32_t max,
-	      struct m_chunk **out, uint32_t *n);
+	      struct ns_chunk_row **out, uint32_t *n);
+/* How many copies a chunk is to have, as in its row; -ENOENT. */
+int ns_copies(struct ns *ns, uint64_t chunk, uint8_t *out);
+/* From now on the chunks of a file want @copies.  Goes through the slots from
+ * *@at on until some NS_COPIES_STEP chunks were looked at, and leaves *@at
+ * behind the last.  1: there may be more; 0: that was all; -ENOENT, -EISDIR,
+ * -EINVAL (no regular file). */
+int ns_set_copies(struct ns *ns, uint64_t ino, uint64_t *at, uint8_t copies);
 
 /* Garbage, two phases.  A chunk without references waits in the garbage
  * table from @now on; ns_garbage_due lists those that wait since before

@@ -179,10 +179,10 @@ int ns_chunk(struct ns *ns, uint64_t id, struct m_chunk *out)
 }
 
 int ns_chunks(struct ns *ns, struct arena *a, uint64_t after, uint32_t max,
-	      struct m_chunk **out, uint32_t *n)
+	      struct ns_chunk_row **out, uint32_t *n)
 {
 	struct db_stmt *s;
-	struct m_chunk *v;
+	struct ns_chunk_row *v;
 	uint32_t at = 0;
 	int got;
 
@@ -191,12 +191,13 @@ int ns_chunks(struct ns *ns, struct arena *a, uint64_t after, uint32_t max,
 	v = arena_alloc(a, ((size_t)max + 1) * sizeof(*v));
 	if (!v)
 		return -ENOMEM;
-	s = db_prep(ns->db, "SELECT id,len,md5 FROM chunks "
+	s = db_prep(ns->db, "SELECT id,len,md5,copies FROM chunks "
 			    "WHERE id>?1 AND refs>0 ORDER BY id LIMIT ?2");
 	db_bind_u64(s, 1, ns_min_i63(after));
 	db_bind_u64(s, 2, max);
 	while ((got = db_step(s)) == 1) {
-		got = chunk_read(s, &v[at++]);
+		v[at].copies = (uint8_t)db_u64(s, 3);
+		got = chunk_read(s, &v[at++].chunk);
 		if (got) {
 			db_reset(s);
 			return got;

@@ -183,6 +183,12 @@ int ns_readlink(struct ns *ns, struct arena *a, uint64_t ino, struct str *out)
 
 /* ----------------------------------------------------------------- mknod */
 
+/* A file's own chunk size: a power of two between the limits; 0: the swarm's. */
+static int slot_size_ok(uint32_t n)
+{
+	return !n || (n >= NS_SLOT_MIN && n <= NS_SLOT_MAX && !(n & (n - 1)));
+}
+
 static int mknod_check(const struct m_mknod *m)
 {
 	int err = ns_name_check(m->name);
@@ -190,7 +196,7 @@ static int mknod_check(const struct m_mknod *m)
 	if (err)
 		return err;
 	if (m->mode & ~(uint32_t)(S_IFMT | 07777) || m->uid == UINT32_MAX ||
-	    m->gid == UINT32_MAX)
+	    m->gid == UINT32_MAX || !slot_size_ok(m->slot_size))
 		return -EINVAL;
 	if (m->slot_size && (m->slot_size < NS_SLOT_MIN ||
 			     m->slot_size > NS_SLOT_MAX ||

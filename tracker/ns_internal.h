@@ -3,6 +3,7 @@
  *
  *   ns.c         opening, undo, numbers, inodes' rows, names, times
  *   ns_chunk.c   chunks: references, assignment, garbage, ids
+ *   ns_copies.c  how many copies a chunk is to have
  *   ns_slot.c    a slot's stack of slices: load, push, cut, save
  *   ns_xattr.c   extended attributes
  *   ns_attr.c    getattr, setattr
@@ -109,6 +110,14 @@ void ns_new_content(struct ns_inode *in, struct ns_now want,
 /* One more slice names p->chunk (nothing for chunk 0). */
 int ns_chunk_ref(struct ns *ns, const struct m_push *p);
 int ns_chunk_unref(struct ns *ns, uint64_t id, struct ns_now now);
+
+/* ---- ns_copies.c ---- */
+
+struct ns_slice;
+/* What the one in @v that wants most copies has in its row (0: as the swarm),
+ * or @copies if that is more. */
+int ns_most_copies(struct ns *ns, const struct ns_slice *v, uint32_t n,
+		   uint8_t *copies);
 
 /* ---- ns_slot.c ---- */
 

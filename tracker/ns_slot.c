@@ -238,6 +238,7 @@ int ns_stack_merge(struct ns *ns, const struct ns_inode *in,
 		       .off = p->chunk ? p->off : 0 },
 		.pushed = expect,
 	};
+	struct m_push push = *p;
 	uint32_t old = 0;
 	int err = 0, needed;
 
@@ -251,7 +252,9 @@ int ns_stack_merge(struct ns *ns, const struct ns_inode *in,
 				    p->pos + len);
 	/* the reference first: what goes may be its own chunk */
 	if (needed)
-		err = ns_chunk_ref(ns, p);
+		err = ns_most_copies(ns, st->v, old, &push.copies);
+	if (!err && needed)
+		err = ns_chunk_ref(ns, &push);
 	if (!err)
 		err = unref_all(ns, st->v, old, now);
 	if (err)

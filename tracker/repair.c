@@ -60,14 +60,20 @@ void repair_poke(struct repair *r)
 
 /* -------------------------------------------------------------- one chunk */
 
-static void tally(const struct repair *r, uint64_t chunk,
+/* @copies: the chunk's own number, or 0. */
+static unsigned wanted(const struct repair *r, uint8_t copies)
+{
+	return swarm_want(r->env.swarm, copies ? copies : r->env.copies);
+}
+
+static void tally(const struct repair *r, const struct ns_chunk_row *row,
 		  struct repair_counts *c)
 {
-	struct copies have = swarm_copies(r->env.swarm, chunk);
+	struct copies have = swarm_copies(r->env.swarm, row->chunk.id);
 
 	if (!have.all)
 		c->missing++;
-	if (have.replicas < swarm_want(r->env.swarm, r->env.copies))
+	if (have.replicas < wanted(r, row->copies))
 		c->under++;
 }
 
@@ -150,9 +156,10 @@ static int copy_to(struct repair *r, struct peer *p, const struct m_chunk *c)
 	return 0;
 }
 
-static int mend(struct repair *r, struct m_chunk *c, uint64_t now_ms)
+static int mend(struct repair *r, struct ns_chunk_row *row, uint64_t now_ms)
 {
-	unsigned want = swarm_want(r->env.swarm, r->env.copies);
+	unsigned want = wanted(r, row->copies);
+	struct m_chunk *c = &row->chunk;
 	struct copies live = swarm_copies(r->env.swarm, c->id);
 	struct arena a = ARENA_INIT;
 	uint32_t *peers, n;
@@ -195,18 +202,18 @@ static int start(struct repair *r, uint64_t now_ms)
 int repair_tick(struct repair *r, uint64_t now_ms)
 {
 	struct arena a = ARENA_INIT;
-	struct m_chunk *c;
+	struct ns_chunk_row *v;
 	uint32_t n = 0;
 	int err;
 
 	if (!r->walking && !start(r, now_ms))
 		return 0;
-	err = ns_chunks(r->env.ns, &a, r->at, REPAIR_PAGE, &c, &n);
+	err = ns_chunks(r->env.ns, &a, r->at, REPAIR_PAGE, &v, &n);
 	for (uint32_t i = 0; !err && i < n; i++) {
-		r->at = c[i].id;
-		tally(r, c[i].id, &r->now);
+		r->at = v[i].chunk.id;
+		tally(r, &v[i], &r->now);
 		if (r->n_flights < REPAIR_FLIGHT)
-			err = mend(r, &c[i], now_ms);
+			err = mend(r, &v[i], now_ms);
 	}
 	arena_fini(&a);
 	if (err || n < REPAIR_PAGE) {
@@ -222,8 +229,8 @@ int repair_count(struct repair *r, struct repair_counts *out)
 {
 	struct arena a = ARENA_INIT;
 	struct ns_count count;
+	struct ns_chunk_row *v;
 	uint64_t after = 0;
-	struct m_chunk *c;
 	uint32_t n;
 	int err;
 
@@ -233,10 +240,10 @@ int repair_count(struct repair *r, struct repair_counts *out)
 		return 0;
 	*out = (struct repair_counts){ 0 };
 	do {
-		err = ns_chunks(r->env.ns, &a, after, REPAIR_PAGE, &c, &n);
+		err = ns_chunks(r->env.ns, &a, after, REPAIR_PAGE, &v, &n);
 		for (uint32_t i = 0; !err && i < n; i++) {
-			after = c[i].id;
-			tally(r, after, out);
+			after = v[i].chunk.id;
+			tally(r, &v[i], out);
 		}
 	} while (!err && n == REPAIR_PAGE);
 	arena_fini(&a);
@@ -249,14 +256,18 @@ int repair_count(struct repair *r, struct repair_counts *out)
  * come back with it, as long as there is room for their numbers. */
 static int assign(struct repair *r, uint64_t chunk, const struct peer *p)
 {
-	unsigned want = swarm_want(r->env.swarm, r->env.copies);
 	uint32_t next[MSG_HOLDERS_MAX], *peers, n, k = 0;
 	struct arena a = ARENA_INIT;
+	uint8_t copies;
+	unsigned want;
 	int err;
 
-	err = ns_assigned(r->env.ns, &a, chunk, &peers, &n);
+	err = ns_copies(r->env.ns, chunk, &copies);
+	if (!err)
+		err = ns_assigned(r->env.ns, &a, chunk, &peers, &n);
 	if (err)
 		goto out;
+	want = wanted(r, copies);
 	next[k++] = p->num;
 	for (uint32_t i = 0; i < n && k < MSG_HOLDERS_MAX; i++) {
 		const struct peer *q = swarm_num(r->env.swarm, peers[i]);

@@ -1,11 +1,11 @@
 /*
  * repair -- walks all chunks, counts the endangered ones, copies them.
  *
- * A chunk wants as many replicas as are configured.  What it lacks is copied
- * from a live holder to another live peer: at once when it was written while
- * there were too few peers, or when a live peer has lost its copy; but for a
- * peer that is merely away only once it is gone for long.  A cached copy is
- * promoted before bytes are moved.
+ * A chunk wants as many replicas as its row says, or as are configured.  What
+ * it lacks is copied from a live holder to another live peer: at once when it
+ * was written while there were too few peers, or when a live peer has lost its
+ * copy; but for a peer that is merely away only once it is gone for long.  A
+ * cached copy is promoted before bytes are moved.
  *
  * A walk goes on a page at a tick; a new one starts soon after something
  * changed (repair_poke), else after a while.
