@@ -15,7 +15,7 @@ struct options {
 	const char *listen, *data, *key, *log, *pid;
 	uint8_t copies;
 	uint32_t chunk_size;
-	uint32_t garbage_ms;
+	uint32_t garbage_ms, gone_ms;
 	int foreground;
 };
 
