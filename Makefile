@@ -24,7 +24,7 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   cache slices \
 	   trouble gate young link_wait link_calls link_beat link_batch link_held \
 	   link_push link peers source fetch_keep fetch_source fetch_try fetch \
-	   ask layout report \
+	   ask layout report track track_parse virtual_text virtual \
 	   grants upload_put upload_sync upload served chunkd_get chunkd_put \
 	   chunkd peer_push peer opts \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \

@@ -287,6 +287,13 @@ int chunkd_open(struct chunkd **out, const struct parts *p,
 	return 0;
 }
 
+uint16_t chunkd_port(const struct chunkd *cd)
+{
+	struct addr at;
+
+	return rpc_listener_addr(cd->listener, &at) ? 0 : addr_port(&at);
+}
+
 void chunkd_start(struct chunkd *cd)
 {
 	__atomic_store_n(&cd->started, 1, __ATOMIC_RELEASE);

@@ -23,6 +23,8 @@ struct chunkd;
 /* Listen on @at.  -EADDRINUSE, -EADDRNOTAVAIL, ... */
 int chunkd_open(struct chunkd **out, const struct parts *p,
 		const struct rpc_self *self, const struct addr *at);
+/* The port that it listens on. */
+uint16_t chunkd_port(const struct chunkd *cd);
 /* Answer requests from now on: all of @p is there.  Before, connections are
  * accepted and their requests answered -EAGAIN. */
 void chunkd_start(struct chunkd *cd);

@@ -91,7 +91,8 @@ static struct flight *flight_new(struct fetch *ft, const struct fetch_want *w)
 	f->want.chunk.n_holders = 0;
 	STAILQ_INIT(&f->waiters);
 	f->rng = random_u64();
-	f->deadline_ms = now_ms() + ft->parts->timeout_ms;
+	f->deadline_ms = now_ms() + (w->timeout_ms ? w->timeout_ms
+						   : ft->parts->timeout_ms);
 	flight_sources(f, w->chunk.holders, w->chunk.n_holders);
 	f->work.fn = flight_start;
 	return f;

@@ -35,6 +35,11 @@ struct fetch_want {
 	uint32_t pos;
 	uint8_t via;		/* enum via; VIA_AUTO: as the peer is set */
 	uint8_t no_keep;	/* 1: the caller stores it, if anybody */
+	uint32_t timeout_ms;	/* 0: as the peer is set */
+	/* Called before done (may be NULL): the bytes came from peer @num, 0
+	 * from here.  Of several who wait for a chunk only the first's. */
+	void (*from)(void *from_arg, uint32_t num);
+	void *from_arg;
 };
 
 /* @b: chunk.len bytes, never written again; buf_ref to keep it. */

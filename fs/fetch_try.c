@@ -302,6 +302,8 @@ static void peer_failed(struct flight *f, struct attempt *a)
 static void succeeded(struct flight *f, struct attempt *a)
 {
 	counter_add(a->num ? CNT_PEER_FETCHES : CNT_STORE_HITS, 1);
+	if (f->want.from)
+		f->want.from(f->want.from_arg, a->num);
 	flight_end(f, 0, a->buf);
 	if (a->num && !f->want.no_keep)
 		fetch_keep(f, a->buf);

@@ -212,6 +212,7 @@ static void say_hello(struct link *l)
 		.session = l->session,
 		.port = addr_port(&l->cfg.addr),
 		.mounted = l->cfg.mounted != 0,
+		.guest = l->cfg.guest != 0,
 	};
 	struct wr w = WR_INIT;
 	uint64_t chunks, *open = NULL;
@@ -293,7 +294,9 @@ void link_begin(struct loop_work *w)
 		((struct sockaddr_in6 *)&at.ss)->sin6_port = 0;
 	err = dgram_open(&l->dgram, l->loop, &at, link_beat_dgram, l);
 	if (!err)
-		err = loop_every(l->loop, &l->tick, LINK_TICK_MS, on_tick, l);
+		err = loop_every(l->loop, &l->tick,
+				 l->cfg.guest ? LINK_TICK_GUEST_MS
+					      : LINK_TICK_MS, on_tick, l);
 	if (err) {
 		char text[ADDR_TEXT_MAX];
 

@@ -63,6 +63,7 @@ struct link_config {
 	struct addr addr;	/* this peer's, as others reach it */
 	uint64_t swarm;		/* the store's; 0 new */
 	int mounted;
+	int guest;		/* here for one download or upload */
 	uint32_t timeout_ms;	/* how long a call waits for the tracker */
 };
 

@@ -226,7 +226,8 @@ void link_batch_tick(struct link *l, uint64_t now)
 	if (n && !l->holding &&
 	    (n >= LINK_HAVE_BATCH || now >= l->have_due_ms)) {
 		send_changes(l);
-		l->have_due_ms = now + LINK_HAVE_MS;
+		l->have_due_ms = now + (l->cfg.guest ? LINK_HAVE_GUEST_MS
+						     : LINK_HAVE_MS);
 	}
 	if (now >= l->stats_due_ms) {
 		send_stats(l);

@@ -28,8 +28,10 @@
 #define LINK_BACKOFF_MAX_MS 2000
 #define LINK_HELLO_MS 5000	/* how long hello may take */
 #define LINK_BYE_MS 2000
+#define LINK_TICK_GUEST_MS 20
 #define LINK_TICK_MS 50		/* releases, deadlines of unsent calls */
 #define LINK_HAVE_MS 200
+#define LINK_HAVE_GUEST_MS 20	/* others fetch the same at this moment */
 #define LINK_HAVE_BATCH 1000
 #define LINK_STATS_MS 2000
 #define LINK_HELD_PART 8192	/* chunks of a part of the inventory */

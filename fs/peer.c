@@ -98,6 +98,33 @@ static int listen_at(struct peer *p, const struct addr *at, struct why *why)
 	return err;
 }
 
+/* Is there just no tracker, rather than one that will not have us? */
+static int may_go_on(const struct peer_config *cfg, int err)
+{
+	switch (err) {
+	case -ECONNREFUSED:
+	case -ECONNRESET:
+	case -EHOSTUNREACH:
+	case -ENETUNREACH:
+	case -ETIMEDOUT:
+		return cfg->apart != 0;
+	default:
+		return 0;
+	}
+}
+
+static int bind_store(struct peer *p, const struct peer_config *cfg,
+		      uint64_t swarm, struct why *why)
+{
+	int err = store_bind(p->parts.store, swarm);
+
+	if (err == -EXDEV)
+		snprintf(why->p, why->len, "the store %s belongs to another "
+			 "swarm: give another directory with store=DIR",
+			 cfg->store_dir);
+	return err;
+}
+
 static int join(struct peer *p, const struct peer_config *cfg,
 		struct why *why)
 {
@@ -105,25 +132,26 @@ static int join(struct peer *p, const struct peer_config *cfg,
 		.n_trackers = cfg->n_trackers, .self = p->self,
 		.key_file = cfg->key_file,
 		.addr = cfg->addr, .swarm = store_swarm(p->parts.store),
-		.mounted = cfg->mounted, .timeout_ms = cfg->timeout_ms,
+		.mounted = cfg->mounted, .guest = cfg->guest,
+		.timeout_ms = cfg->timeout_ms,
 	};
 	struct link_info info;
 	int err;
 
+	if (!lc.swarm)
+		lc.swarm = cfg->apart;
+	addr_set_port(&lc.addr, chunkd_port(p->chunkd));
 	memcpy(lc.trackers, cfg->trackers, sizeof(lc.trackers));
 	err = link_start(&p->parts.link, p->parts.control, &lc,
 			 &peer_link_ops, p);
 	if (err)
 		return err;
 	err = link_wait(p->parts.link, cfg->timeout_ms, why->p, why->len);
-	if (err)
+	p->apart = may_go_on(cfg, err);
+	if (err && !p->apart)
 		return err;
 	link_info(p->parts.link, &info);
-	err = store_bind(p->parts.store, info.swarm);
-	if (err == -EXDEV)
-		snprintf(why->p, why->len, "the store %s belongs to another "
-			 "swarm: give another directory with store=DIR",
-			 cfg->store_dir);
+	err = bind_store(p, cfg, p->apart ? cfg->apart : info.swarm, why);
 	if (!err)
 		err = upload_new(&p->upload, &p->parts);
 	return err;
@@ -224,6 +252,21 @@ void peer_stop(struct peer *p)
 		store_close(parts->store);
 	explicit_bzero(&p->self.key, sizeof(p->self.key));
 	free(p);
+}
+
+int peer_is_apart(const struct peer *p)
+{
+	return p->apart;
+}
+
+void peer_know(struct peer *p, const struct m_peer *list, uint32_t n)
+{
+	peers_update(p->parts.peers, list, n);
+}
+
+char *peer_name(struct peer *p, uint32_t num, char out[ADDR_TEXT_MAX])
+{
+	return peers_name(p->parts.peers, num, out);
 }
 
 struct link *peer_link(struct peer *p)

@@ -23,13 +23,18 @@ struct peer;
 struct peer_config {
 	struct addr trackers[LINK_TRACKERS_MAX];
 	int n_trackers;
-	struct addr addr;	/* listen here; as others reach it */
+	struct addr addr;	/* listen here; as others reach it.  Port 0:
+				   any that is free */
 	const char *store_dir;
 	const char *key_file;
 	uint64_t capacity;	/* bytes lent; 0: as store_open says */
 	uint64_t memory;	/* bytes for the chunk cache */
 	uint32_t timeout_ms;
 	int mounted;
+	int guest;		/* here for one download or upload: keeps no
+				   replicas, is forgotten when it goes */
+	uint64_t apart;		/* not 0: also start when no tracker answers, as
+				   a member of this swarm; see peer_know() */
 };
 
 /* What the folder wants to hear (NULL for psppeerd). */
@@ -45,6 +50,13 @@ struct peer_folder {
 int peer_start(struct peer **out, const struct peer_config *cfg,
 	       const struct peer_folder *folder, char *why, size_t why_len);
 void peer_stop(struct peer *p);
+
+/* With a tracker, which will tell, or without one. */
+int peer_is_apart(const struct peer *p);
+/* Who else there is, until a tracker says otherwise. */
+void peer_know(struct peer *p, const struct m_peer *list, uint32_t n);
+/* "127.0.0.12:3457" of peer @num; returns @out. */
+char *peer_name(struct peer *p, uint32_t num, char out[ADDR_TEXT_MAX]);
 
 struct link *peer_link(struct peer *p);
 struct fetch *peer_fetch(struct peer *p);

@@ -3,7 +3,8 @@
  *
  * A member, once heard of, stays in the directory until peers_free(), so
  * that connections and calls may point to it; there are as many as peers
- * ever joined.  peers.lock is never held while rpc is called, but for
+ * ever joined.  Guests come and go without end: one that is gone is freed
+ * with the last of its connections and calls.  peers.lock is never held while rpc is called, but for
  * rpc_connect(), which waits for nothing and calls nobody back.
  */
 #include "peers.h"
@@ -40,6 +41,7 @@ struct member {
 	uint64_t id;
 	struct addr addr;
 	int alive;
+	unsigned refs;		/* connections and calls */
 	int seen;		/* in the list that is being read */
 	struct conn conn[LOOPS_MAX];
 	uint32_t usual_ms;
@@ -76,14 +78,6 @@ struct closing {
 	int n;
 };
 
-static void addr_any_port(struct addr *a)
-{
-	if (a->ss.ss_family == AF_INET)
-		((struct sockaddr_in *)&a->ss)->sin_port = 0;
-	else
-		((struct sockaddr_in6 *)&a->ss)->sin6_port = 0;
-}
-
 int peers_new(struct peers **out, struct loop *const *loops, int n_loops,
 	      const struct rpc_self *self, const struct addr *our_addr)
 {
@@ -95,7 +89,7 @@ int peers_new(struct peers **out, struct loop *const *loops, int n_loops,
 	memcpy(ps->loops, loops, (size_t)ps->n_loops * sizeof(*loops));
 	ps->self = *self;
 	ps->from = *our_addr;
-	addr_any_port(&ps->from);
+	addr_set_port(&ps->from, 0);
 	pthread_mutex_init(&ps->lock, NULL);
 	gate_init(&ps->gate);
 	*out = ps;
@@ -129,6 +123,21 @@ static void close_all(struct closing *c)
 		rpc_close(c->list[i]);
 		rpc_unref(c->list[i]);
 	}
+}
+
+/* Call with the lock held; @m may be gone afterwards. */
+static void free_if_gone(struct member *m)
+{
+	if (m->num < MSG_GUEST_FIRST || m->alive || m->refs)
+		return;
+	HASH_DEL(m->peers->members, m);
+	free(m);
+}
+
+static void member_put(struct member *m)
+{
+	m->refs--;
+	free_if_gone(m);
 }
 
 static struct member *member_new(struct peers *ps, uint32_t num)
@@ -176,21 +185,24 @@ static void update_one(struct peers *ps, const struct m_peer *p)
 	close_all(&old);
 }
 
-/* A member that is not in the list any more; NULL when there is none. */
-static struct member *bury_one(struct peers *ps, struct closing *c)
+/* A member that is not in the list any more; 0 when there is none. */
+static int bury_one(struct peers *ps, struct closing *c)
 {
 	struct member *m;
+	int found;
 
 	pthread_mutex_lock(&ps->lock);
 	for (m = ps->members; m; m = m->hh.next)
 		if (m->alive && !m->seen)
 			break;
+	found = m != NULL;
 	if (m) {
 		m->alive = 0;
 		forget_conns(m, c);
+		free_if_gone(m);
 	}
 	pthread_mutex_unlock(&ps->lock);
-	return m;
+	return found;
 }
 
 void peers_update(struct peers *ps, const struct m_peer *list, uint32_t n)
@@ -315,6 +327,7 @@ static void on_down(struct rpc *c, int err, void *arg)
 		tell = m->failures == 1;
 	}
 	addr_text(&m->addr, name);
+	member_put(m);
 	pthread_mutex_unlock(&ps->lock);
 	if (err != -ECANCELED && tell)
 		log_info("peer %s: connection ended (%s)", name,
@@ -368,6 +381,8 @@ static int connect_one(struct conn *k)
 		k->rpc = NULL;
 		back_off(m, err);
 		gate_leave(&ps->gate);
+	} else {
+		m->refs++;
 	}
 	return err;
 }
@@ -394,6 +409,7 @@ static int take_conn(struct peers *ps, uint32_t num, struct call *call,
 			goto out;
 	}
 	k->outstanding += call->bytes;
+	m->refs++;
 	call->conn = k;
 	call->rpc = k->rpc;
 	*out = rpc_ref(k->rpc);
@@ -424,6 +440,7 @@ static void on_done(void *arg, int err, const struct rpc_answer *a)
 	if (!err)
 		m->usual_ms = m->usual_ms ? (7 * m->usual_ms + took + 4) / 8
 					  : took + 1;
+	member_put(m);
 	pthread_mutex_unlock(&ps->lock);
 	c->done(c->arg, err, a);
 	free(c);

@@ -48,6 +48,7 @@
 #define MSG_VERIFY_MAX 4096	/* chunks of one verify */
 #define MSG_WANT_MAX 128	/* chunks of one want or seek: a datagram */
 #define MSG_COPIES_ALL 255	/* copies: one at every peer */
+#define MSG_GUEST_FIRST 0x40000000u	/* guests have numbers from here up */
 
 enum { MD5_LEN = 16 };
 

@@ -99,6 +99,8 @@ struct rpc_listener;
 int rpc_listen(struct rpc_listener **out, struct loop **loops, int n_loops,
 	       const struct rpc_self *self, const struct addr *at,
 	       const struct rpc_ops *ops, void *arg);
+/* Where it listens, with the port that it was given for port 0. */
+int rpc_listener_addr(const struct rpc_listener *l, struct addr *out);
 /* Its connections stay, strangers go.  Waits for @loops (so not from one of
  * them): afterwards there is no further ops->up. */
 void rpc_listener_free(struct rpc_listener *l);

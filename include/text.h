@@ -34,6 +34,7 @@ char *addr_text(const struct addr *a, char out[ADDR_TEXT_MAX]);
 /* The IP alone, in digits, without port. */
 char *addr_ip(const struct addr *a, char out[ADDR_TEXT_MAX]);
 uint16_t addr_port(const struct addr *a);
+void addr_set_port(struct addr *a, uint16_t port);
 int addr_eq(const struct addr *a, const struct addr *b);
 
 /* CLOCK_BOOTTIME: goes on while the machine sleeps, never jumps. */

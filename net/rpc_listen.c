@@ -214,6 +214,14 @@ void rpc_listener_free(struct rpc_listener *l)
 	free(l);
 }
 
+int rpc_listener_addr(const struct rpc_listener *l, struct addr *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->len = sizeof(out->ss);
+	return getsockname(l->fd, (struct sockaddr *)&out->ss, &out->len)
+		       ? -errno : 0;
+}
+
 int rpc_listen(struct rpc_listener **out, struct loop **loops, int n_loops,
 	       const struct rpc_self *self, const struct addr *at,
 	       const struct rpc_ops *ops, void *arg)

@@ -123,7 +123,7 @@ static int port_parse(const char *s, uint16_t *out)
 	return 0;
 }
 
-static void addr_set_port(struct addr *a, uint16_t port)
+void addr_set_port(struct addr *a, uint16_t port)
 {
 	if (a->ss.ss_family == AF_INET6)
 		((struct sockaddr_in6 *)&a->ss)->sin6_port = htons(port);

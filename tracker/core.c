@@ -206,6 +206,19 @@ void core_up(struct core *c, uint64_t conn, uint8_t role, uint64_t id,
 	c->io.close(c->io.arg, conn, "no memory");
 }
 
+void core_peer_leaves(struct core *c, struct session *s, const struct conn *n)
+{
+	if (!s->peer || s->peer->conn != n->conn)
+		return;
+	swarm_leave(c->swarm, s->peer, c->now.ms);
+	repair_poke(c->repair);
+	if (!s->guest)
+		return;
+	s->peer = NULL;
+	/* It answers nothing from memory: nobody need wait for it. */
+	leases_drop(c->leases, &s->holder);
+}
+
 /* The session stays, without a connection; its peer is out of sight. */
 static void detach(struct core *c, struct conn *n)
 {
@@ -215,10 +228,7 @@ static void detach(struct core *c, struct conn *n)
 	if (!s)
 		return;
 	s->conn = 0;
-	if (s->peer && s->peer->conn == n->conn) {
-		swarm_leave(c->swarm, s->peer, c->now.ms);
-		repair_poke(c->repair);
-	}
+	core_peer_leaves(c, s, n);
 	if (s->light)
 		sessions_free(c->sessions, s);
 }
@@ -255,9 +265,7 @@ static void forgive(struct core *c, uint64_t gap_ms)
 	for (s = sessions_next(c->sessions, NULL); s;
 	     s = sessions_next(c->sessions, s))
 		s->heard_ms += gap_ms;
-	for (uint32_t i = 1; i <= c->swarm->n; i++)
-		if (swarm_num(c->swarm, i))
-			swarm_num(c->swarm, i)->heard_ms += gap_ms;
+	swarm_stalled(c->swarm, gap_ms);
 }
 
 void core_begin(struct core *c, struct core_time now)

@@ -209,10 +209,13 @@ int core_stored(struct core *c, const struct m_push *p)
 
 	if (!p->chunk)
 		return 0;
-	for (uint32_t i = 0; !err && i < p->n_stored; i++)
-		if (swarm_num(c->swarm, p->stored[i]))
+	for (uint32_t i = 0; !err && i < p->n_stored; i++) {
+		const struct peer *at = swarm_num(c->swarm, p->stored[i]);
+
+		if (at && !at->guest)
 			err = locations_add(c->swarm->locations, p->chunk,
-					    p->stored[i], 1);
+					    at->num, 1);
+	}
 	if (p->n_stored < swarm_want(c->swarm, c->cfg.copies))
 		repair_poke(c->repair);
 	return err;

@@ -38,13 +38,14 @@ void core_sessions_tick(struct core *c)
 
 	for (s = sessions_next(c->sessions, NULL); s; s = next) {
 		uint64_t silent = c->now.ms - s->heard_ms;
+		uint64_t keep = s->guest ? c->cfg.lease_ms : CORE_SESSION_MS;
 
 		next = sessions_next(c->sessions, s);
 		if (s->light)
 			continue;
 		if (s->live && silent >= c->cfg.lease_ms)
 			core_lapse(c, s);
-		else if (!s->live && !s->conn && silent >= CORE_SESSION_MS)
+		else if (!s->live && !s->conn && silent >= keep)
 			core_end_session(c, s);
 	}
 }
@@ -181,6 +182,7 @@ static int hello_peer(struct core *c, struct req *r, const struct m_hello *m,
 	s->conn = n->conn;
 	s->heard_ms = c->now.ms;
 	s->peer = p;
+	s->guest = p->guest;
 	n->session = s;
 	n->greeted = 1;
 	core_poison(c, sessions_save(c->sessions, s));
@@ -245,10 +247,7 @@ int core_serve_bye(struct core *c, struct req *r, struct wr *w)
 	/* the connection is its own to close, after the answer */
 	r->conn->session = NULL;
 	s->conn = 0;
-	if (s->peer && s->peer->conn == r->conn->conn) {
-		swarm_leave(c->swarm, s->peer, c->now.ms);
-		repair_poke(c->repair);
-	}
+	core_peer_leaves(c, s, r->conn);
 	core_end_session(c, s);
 	return m_bye_r_encode(w, &m);
 }

@@ -143,6 +143,8 @@ typedef int (*serve_fn)(struct core *c, struct req *r, struct wr *w);
 /* core.c */
 struct conn *core_conn(const struct core *c, uint64_t conn);
 void core_close(struct core *c, struct conn *n, const char *why);
+/* The peer of @s, if it is here by @n, is gone; a guest for good. */
+void core_peer_leaves(struct core *c, struct session *s, const struct conn *n);
 void core_fail(struct core *c, struct req *r, int err);
 int core_refuse(struct req *r, uint16_t status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -181,11 +181,10 @@ void garbage_tell(struct garbage *g, struct swarm *s, peer_send_fn send,
 
 	if (!g->n_due)
 		return;
-	for (uint32_t num = 1; num <= s->n; num++) {
-		struct peer *p = swarm_num(s, num);
+	for (struct peer *p = s->peers; p; p = p->hh.next) {
 		uint32_t n = 0;
 
-		for (int i = 0; p && i < g->n_due; i++)
+		for (int i = 0; i < g->n_due; i++)
 			if (swarm_holds(s, p, g->due[i]))
 				ids[n++] = g->due[i];
 		if (n && peer_live(p))

@@ -122,7 +122,7 @@ static struct peer *target(struct repair *r, const struct m_chunk *c)
 	for (uint32_t i = 0; i < c->n_holders; i++) {
 		struct peer *p = swarm_num(r->env.swarm, c->holders[i]);
 
-		if (swarm_holds(r->env.swarm, p, c->id) == 1)
+		if (!p->guest && swarm_holds(r->env.swarm, p, c->id) == 1)
 			return p;
 	}
 	if (!swarm_place(r->env.swarm, 0, c->len, c->holders, c->n_holders, 1,

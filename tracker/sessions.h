@@ -32,6 +32,7 @@ struct session {
 	uint64_t owner;		/* the peer's id */
 	uint64_t epoch;		/* grows with each hello */
 	uint8_t light, live;
+	uint8_t guest;		/* its peer is one (not kept in its row) */
 	uint64_t conn;		/* 0: none */
 	uint64_t heard_ms;	/* the last hello or heartbeat */
 	struct peer *peer;	/* NULL of a light one */

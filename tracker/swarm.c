@@ -16,20 +16,24 @@ struct peer *swarm_find(const struct swarm *s, uint64_t id)
 
 struct peer *swarm_num(const struct swarm *s, uint32_t num)
 {
-	return num && num <= s->n ? s->by_num[num - 1] : NULL;
+	struct peer *p;
+
+	if (num < MSG_GUEST_FIRST)
+		return num && num <= s->n ? s->by_num[num - 1] : NULL;
+	HASH_FIND(hh_guest, s->guests, &num, sizeof(num), p);
+	return p;
 }
 
 struct peer *swarm_at(const struct swarm *s, struct str addr, uint16_t port,
 		      uint64_t id)
 {
-	for (uint32_t i = 0; i < s->n; i++) {
-		struct peer *p = s->by_num[i];
+	struct peer *p;
 
-		if (p && peer_live(p) && p->id != id && p->port == port &&
+	for (p = s->peers; p; p = p->hh.next)
+		if (peer_live(p) && p->id != id && p->port == port &&
 		    str_eq(str_of(p->addr), addr))
-			return p;
-	}
-	return NULL;
+			break;
+	return p;
 }
 
 static int reserve(struct swarm *s, uint32_t n)
@@ -54,23 +58,55 @@ static int reserve(struct swarm *s, uint32_t n)
 	return 0;
 }
 
-static struct peer *peer_add(struct swarm *s, uint32_t num, uint64_t id)
+/* In the table by id, and nowhere else yet. */
+static struct peer *peer_new(struct swarm *s, uint32_t num, uint64_t id)
 {
-	struct peer *p;
+	struct peer *p = calloc(1, sizeof(*p));
 
-	if (reserve(s, num))
-		return NULL;
-	p = calloc(1, sizeof(*p));
 	if (!p)
 		return NULL;
 	p->num = num;
 	p->id = id;
 	p->state = PEER_GONE;
 	HASH_ADD(hh, s->peers, id, sizeof(p->id), p);
-	if (!TABLE_ADDED(p)) {
-		free(p);
+	if (TABLE_ADDED(p))
+		return p;
+	free(p);
+	return NULL;
+}
+
+static void peer_free(struct swarm *s, struct peer *p)
+{
+	HASH_DELETE(hh, s->peers, p);
+	free(p->counters);
+	free(p);
+}
+
+static struct peer *guest_add(struct swarm *s, uint64_t id)
+{
+	struct peer *p = peer_new(s, s->next_guest, id);
+
+	if (!p)
+		return NULL;
+	HASH_ADD(hh_guest, s->guests, num, sizeof(p->num), p);
+	if (!p->hh_guest.tbl) {
+		peer_free(s, p);
 		return NULL;
 	}
+	s->next_guest++;
+	p->guest = 1;
+	return p;
+}
+
+static struct peer *peer_add(struct swarm *s, uint32_t num, uint64_t id)
+{
+	struct peer *p;
+
+	if (reserve(s, num))
+		return NULL;
+	p = peer_new(s, num, id);
+	if (!p)
+		return NULL;
 	while (s->n < num)
 		s->by_num[s->n++] = NULL;
 	s->by_num[num - 1] = p;
@@ -124,7 +160,7 @@ static int save(struct swarm *s, struct peer *p)
 	struct db_stmt *q;
 	int err;
 
-	if (p->saved)
+	if (p->saved || p->guest)
 		return 0;
 	q = db_prep(s->db, "INSERT OR REPLACE INTO peers(num, id, addr, port)"
 			   " VALUES (?, ?, ?, ?)");
@@ -145,6 +181,7 @@ int swarm_open(struct swarm **out, struct db *db, uint64_t now_ms)
 	if (!s)
 		return -ENOMEM;
 	s->db = db;
+	s->next_guest = MSG_GUEST_FIRST;
 	err = locations_new(&s->locations);
 	if (!err)
 		err = db_begin(db);
@@ -178,11 +215,9 @@ void swarm_close(struct swarm *s)
 
 	if (!s)
 		return;
-	HASH_ITER (hh, s->peers, p, next) {
-		HASH_DELETE(hh, s->peers, p);
-		free(p->counters);
-		free(p);
-	}
+	HASH_CLEAR(hh_guest, s->guests);
+	HASH_ITER (hh, s->peers, p, next)
+		peer_free(s, p);
 	locations_free(s->locations);
 	free(s->by_num);
 	free(s->candidates);
@@ -205,10 +240,13 @@ int swarm_join(struct swarm *s, struct peer **out, uint64_t id,
 	struct peer *p = swarm_find(s, id);
 	int err;
 
-	if (!p && s->n >= MSG_PEERS_MAX)
+	if (p && p->guest != !!m->guest)
+		return -EEXIST;
+	if (!p && (s->n + HASH_CNT(hh_guest, s->guests) >= MSG_PEERS_MAX ||
+		   s->next_guest >= LOCATIONS_PEER_MAX))
 		return -ENOSPC;
 	if (!p)
-		p = peer_add(s, s->n + 1, id);
+		p = m->guest ? guest_add(s, id) : peer_add(s, s->n + 1, id);
 	if (!p)
 		return -ENOMEM;
 	if (!str_eq(str_of(p->addr), addr) || p->port != m->port) {
@@ -219,7 +257,7 @@ int swarm_join(struct swarm *s, struct peer **out, uint64_t id,
 	err = save(s, p);
 	if (err)
 		return err;
-	if (!peer_live(p))
+	if (!peer_live(p) && !p->guest)
 		s->n_live++;
 	p->state = PEER_ALIVE;
 	p->told = 0;
@@ -236,6 +274,13 @@ int swarm_join(struct swarm *s, struct peer **out, uint64_t id,
 void swarm_leave(struct swarm *s, struct peer *p, uint64_t now_ms)
 {
 	p->conn = 0;
+	if (p->guest) {
+		locations_forget_peer(s->locations, p->num);
+		HASH_DELETE(hh_guest, s->guests, p);
+		peer_free(s, p);
+		s->changed = 1;
+		return;
+	}
 	if (!peer_live(p))
 		return;
 	p->state = PEER_GONE;
@@ -260,15 +305,18 @@ void swarm_heard(struct swarm *s, struct peer *p,
 
 void swarm_tick(struct swarm *s, uint64_t now_ms, uint64_t suspect_ms)
 {
-	for (uint32_t i = 0; i < s->n; i++) {
-		struct peer *p = s->by_num[i];
-
-		if (p && p->state == PEER_ALIVE &&
+	for (struct peer *p = s->peers; p; p = p->hh.next)
+		if (p->state == PEER_ALIVE &&
 		    now_ms - p->heard_ms >= suspect_ms) {
 			p->state = PEER_SUSPECT;
 			s->changed = 1;
 		}
-	}
+}
+
+void swarm_stalled(struct swarm *s, uint64_t gap_ms)
+{
+	for (struct peer *p = s->peers; p; p = p->hh.next)
+		p->heard_ms += gap_ms;
 }
 
 int swarm_count(struct peer *p, const struct m_stats *m)
@@ -300,7 +348,7 @@ struct copies swarm_copies(const struct swarm *s, uint64_t chunk)
 		if (!p || !peer_live(p))
 			continue;
 		c.all++;
-		c.replicas += !!at.replica;
+		c.replicas += at.replica && !p->guest;
 	}
 	return c;
 }
@@ -374,37 +422,43 @@ size_t swarm_place(struct swarm *s, uint32_t writer, uint64_t need,
 
 /* ------------------------------------------------------------------ telling */
 
+static struct m_peer listed(const struct peer *p, int all, uint64_t now_ms)
+{
+	uint64_t silent = p->heard_ms ? now_ms - p->heard_ms : UINT32_MAX;
+
+	return (struct m_peer){
+		.num = p->num,
+		.id = p->id,
+		.addr = str_of(p->addr),
+		.port = p->port,
+		.state = p->state,
+		.mounted = p->mounted,
+		.capacity = p->capacity,
+		.used = p->used,
+		.chunks = p->chunks,
+		.silent_ms = silent < UINT32_MAX ? (uint32_t)silent
+						 : UINT32_MAX,
+		.counters = all ? p->counters : NULL,
+		.n_counters = all ? p->n_counters : 0,
+		.guest = p->guest,
+	};
+}
+
 int swarm_list(const struct swarm *s, struct arena *a, int all,
 	       uint64_t now_ms, struct m_peer **out, uint32_t *n)
 {
-	struct m_peer *v = arena_alloc(a, s->n * sizeof(*v) + 1);
+	size_t most = s->n + HASH_CNT(hh_guest, s->guests);
+	struct m_peer *v = arena_alloc(a, most * sizeof(*v) + 1);
 
 	if (!v)
 		return -ENOMEM;
 	*n = 0;
-	for (uint32_t i = 0; i < s->n; i++) {
-		const struct peer *p = s->by_num[i];
-		uint64_t silent;
-
-		if (!p || (!all && !peer_live(p)))
-			continue;
-		silent = p->heard_ms ? now_ms - p->heard_ms : UINT32_MAX;
-		v[(*n)++] = (struct m_peer){
-			.num = p->num,
-			.id = p->id,
-			.addr = str_of(p->addr),
-			.port = p->port,
-			.state = p->state,
-			.mounted = p->mounted,
-			.capacity = p->capacity,
-			.used = p->used,
-			.chunks = p->chunks,
-			.silent_ms = silent < UINT32_MAX ? (uint32_t)silent
-							 : UINT32_MAX,
-			.counters = all ? p->counters : NULL,
-			.n_counters = all ? p->n_counters : 0,
-		};
-	}
+	for (uint32_t i = 0; i < s->n; i++)
+		if (s->by_num[i] && (all || peer_live(s->by_num[i])))
+			v[(*n)++] = listed(s->by_num[i], all, now_ms);
+	/* In the order of their numbers: they are never given again. */
+	for (const struct peer *p = s->guests; p; p = p->hh_guest.next)
+		v[(*n)++] = listed(p, all, now_ms);
 	*out = v;
 	return 0;
 }

@@ -6,6 +6,10 @@
  * is live while its control connection is up and it is heard: SUSPECT is
  * still live, GONE is not, and hides its copies.
  *
+ * A guest (hello.guest) is there only while it is live, with a number that
+ * nobody else gets while the tracker runs.  It may be a source and is listed;
+ * nothing is placed on it, and it counts for no copies and no room.
+ *
  * Threads: one.  Errors: 0 or -errno.
  */
 #ifndef PSPFS_SWARM_H
@@ -30,6 +34,7 @@ struct peer {
 	uint8_t mounted;
 	uint8_t told;		/* its inventory is complete */
 	uint8_t saved;		/* its row is as it is here */
+	uint8_t guest;
 	uint64_t conn;		/* 0: not connected */
 	uint64_t capacity, used, chunks;
 	uint64_t heard_ms;
@@ -37,15 +42,17 @@ struct peer {
 	uint32_t queued;	/* chunks placed since its last heartbeat */
 	struct m_counter *counters;
 	uint32_t n_counters;
-	UT_hash_handle hh;
+	UT_hash_handle hh, hh_guest;
 };
 
 struct swarm {
 	struct db *db;
-	struct peer *peers;		/* by id */
-	struct peer **by_num;		/* [num - 1] */
+	struct peer *peers;		/* by id: members and guests */
+	struct peer **by_num;		/* [num - 1]: members */
 	uint32_t n, cap;
-	uint32_t n_live;
+	uint32_t n_live;		/* members */
+	struct peer *guests;		/* by number */
+	uint32_t next_guest;
 	struct locations *locations;
 	int changed;			/* the live list, since last cleared */
 	struct candidate *candidates;	/* [cap], swarm_place()'s */
@@ -61,15 +68,19 @@ struct peer *swarm_num(const struct swarm *s, uint32_t num);	/* or NULL */
 struct peer *swarm_at(const struct swarm *s, struct str addr, uint16_t port,
 		      uint64_t id);
 
-/* Inside the batch: the peer of @m is here, a new one gets its number. */
+/* Inside the batch: the peer of @m is here, a new one gets its number.
+ * -EEXIST: the id of a member comes as a guest, or the other way round. */
 int swarm_join(struct swarm *s, struct peer **out, uint64_t id,
 	       uint64_t conn, const struct m_hello *m, struct str addr,
 	       uint64_t now_ms);
+/* A guest is forgotten, @p freed. */
 void swarm_leave(struct swarm *s, struct peer *p, uint64_t now_ms);
 void swarm_heard(struct swarm *s, struct peer *p,
 		 const struct m_heartbeat *m, uint64_t now_ms);
 /* Those silent for @suspect_ms are suspected. */
 void swarm_tick(struct swarm *s, uint64_t now_ms, uint64_t suspect_ms);
+/* Nobody was listened to for @gap_ms. */
+void swarm_stalled(struct swarm *s, uint64_t gap_ms);
 /* The batch was rolled back: numbers given in it are written again. */
 void swarm_rolled_back(struct swarm *s);
 int swarm_count(struct peer *p, const struct m_stats *m);
