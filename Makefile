@@ -42,6 +42,8 @@ TRACKER_MAIN := options main
 
 BENCH_NET     := bench_md5 bench_rpc
 BENCH_TRACKER := bench_ns
+# Programs that end-to-end tests run beside the real ones.
+HELPERS_NET   := lie_proxy
 
 # Unit tests and simulations, by the folder that they test.
 UNIT_NET     := unit_text unit_log unit_codec unit_msg unit_md5 unit_threads unit_key \
@@ -143,7 +145,7 @@ $(BUILD)/tests/tracker/%.o: tests/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -Itracker -c -o $@ $<
 
-$(UNIT_NET:%=$(BUILD)/tests/%) $(BENCH_NET:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/net/%.o $(BUILD)/net.a
+$(UNIT_NET:%=$(BUILD)/tests/%) $(BENCH_NET:%=$(BUILD)/tests/%) $(HELPERS_NET:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/net/%.o $(BUILD)/net.a
 	$(call say,LD,$@)
 	$(LINK) -lcmocka $(NET_LIBS)
 $(UNIT_FS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/fs/%.o $(BUILD)/fs.a $(BUILD)/net.a
@@ -155,14 +157,15 @@ $(UNIT_TRACKER:%=$(BUILD)/tests/%) $(BENCH_TRACKER:%=$(BUILD)/tests/%): $(BUILD)
 
 UNIT := $(UNIT_NET) $(UNIT_FS) $(UNIT_TRACKER)
 BENCH := $(BENCH_NET) $(BENCH_TRACKER)
+HELPERS := $(HELPERS_NET:%=$(BUILD)/tests/%)
 
 check-unit: $(UNIT:%=$(BUILD)/tests/%)
 	$(PYTHON) tests/run.py --build $(BUILD) $(UNIT)
 
-check-e2e: all
+check-e2e: all $(HELPERS)
 	$(PYTHON) tests/run.py --build $(BUILD) --pytest tests/e2e
 
-check: all $(UNIT:%=$(BUILD)/tests/%)
+check: all $(UNIT:%=$(BUILD)/tests/%) $(HELPERS)
 	$(PYTHON) tests/run.py --build $(BUILD) $(UNIT) --pytest tests
 
 bench: $(BENCH:%=$(BUILD)/tests/%)
