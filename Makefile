@@ -25,14 +25,15 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   trouble young link_wait link_calls link_beat link_batch link_held \
 	   link_push link peers source shelf via_want via_give via \
 	   fetch_keep fetch_source fetch_try fetch \
-	   ask layout track track_parse whole sum byte_range \
+	   ask layout report track track_parse virtual_text virtual whole sum \
+	   byte_range \
 	   grants upload_put upload_sync upload served chunkd_get chunkd_put \
 	   chunkd_verify chunkd complete share_batch share_new share_match share \
 	   local_packet local peer_push peer_share peer opts plan part get \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
 	   file_compact file_ahead file_plan file_read file_write file \
 	   tree mountpoint kernel ops ops_dir ops_list ops_attr ops_file \
-	   ops_xattr mount_opts
+	   ops_xattr ops_virtual ops_front mount_opts
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
 CLI     := pspfs_main bars cli cli_where cli_status cli_info cli_list \
@@ -47,16 +48,18 @@ TRACKER_MAIN := options main
 
 BENCH_NET     := bench_md5 bench_rpc
 BENCH_TRACKER := bench_ns
+# Programs that end-to-end tests run beside the real ones.
+HELPERS_NET   := lie_proxy
 
 # Unit tests and simulations, by the folder that they test.
 UNIT_NET     := unit_text unit_log unit_codec unit_msg unit_md5 unit_threads unit_key \
 		unit_loop unit_rpc unit_rpc_ends unit_rpc_wire unit_dgram unit_daemon unit_buf
 UNIT_FS      := unit_store unit_cache unit_slices unit_young unit_source \
 		unit_opts unit_byte_range unit_local unit_link unit_peer unit_tree unit_mount_opts \
-		unit_extents unit_file unit_file_map unit_file_random
+		unit_extents unit_file unit_file_map unit_file_random unit_virtual
 UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_map unit_ns_chunk unit_ns_copies \
 		unit_ns_model unit_placement unit_lru unit_sessions unit_leases unit_swarm \
-		unit_jobs unit_server sim_tracker sim_relay
+		unit_repair unit_jobs unit_server sim_tracker sim_relay
 
 VERSION := 0.1
 PKGS    := libevent_core libevent_pthreads libssl libcrypto jansson
@@ -148,7 +151,7 @@ $(BUILD)/tests/tracker/%.o: tests/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -Itracker -c -o $@ $<
 
-$(UNIT_NET:%=$(BUILD)/tests/%) $(BENCH_NET:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/net/%.o $(BUILD)/net.a
+$(UNIT_NET:%=$(BUILD)/tests/%) $(BENCH_NET:%=$(BUILD)/tests/%) $(HELPERS_NET:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/net/%.o $(BUILD)/net.a
 	$(call say,LD,$@)
 	$(LINK) -lcmocka $(NET_LIBS)
 $(UNIT_FS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/fs/%.o $(BUILD)/fs.a $(BUILD)/net.a
@@ -158,22 +161,21 @@ $(UNIT_TRACKER:%=$(BUILD)/tests/%) $(BENCH_TRACKER:%=$(BUILD)/tests/%): $(BUILD)
 	$(call say,LD,$@)
 	$(LINK) -lcmocka $(TRACKER_LIBS) $(NET_LIBS)
 
-# What end-to-end tests use.
-E2E_TOOLS := $(BUILD)/tests/digest_of
 $(BUILD)/tests/digest_of: $(BUILD)/tests/fs/digest_of.o $(BUILD)/fs/cli.o $(BUILD)/fs/cli_where.o $(BUILD)/fs.a $(BUILD)/net.a
 	$(call say,LD,$@)
 	$(LINK) $(FS_LIBS) $(NET_LIBS)
 
 UNIT := $(UNIT_NET) $(UNIT_FS) $(UNIT_TRACKER)
 BENCH := $(BENCH_NET) $(BENCH_TRACKER)
+HELPERS := $(HELPERS_NET:%=$(BUILD)/tests/%) $(BUILD)/tests/digest_of
 
 check-unit: $(UNIT:%=$(BUILD)/tests/%)
 	$(PYTHON) tests/run.py --build $(BUILD) $(UNIT)
 
-check-e2e: all $(E2E_TOOLS)
+check-e2e: all $(HELPERS)
 	$(PYTHON) tests/run.py --build $(BUILD) --pytest tests/e2e
 
-check: all $(E2E_TOOLS) $(UNIT:%=$(BUILD)/tests/%)
+check: all $(UNIT:%=$(BUILD)/tests/%) $(HELPERS)
 	$(PYTHON) tests/run.py --build $(BUILD) $(UNIT) --pytest tests
 
 bench: $(BENCH:%=$(BUILD)/tests/%)

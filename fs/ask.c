@@ -1,7 +1,9 @@
 /* ask -- see ask.h. */
 #include "ask.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 void ask_done(void *wait, int err, const struct rpc_answer *a)
 {
@@ -57,4 +59,101 @@ static int call_link(void *arg, uint16_t type, struct wr *body,
 struct ask ask_link(struct link *l)
 {
 	return (struct ask){ call_link, l };
+}
+
+/* ------------------------------------------------- one that can be stopped */
+
+/* Freed by whoever comes last: the asker or the answer. */
+struct pending {
+	struct ask_stop *stop;
+	int left;		/* by the asker */
+	int over, err;
+	struct buf *body;
+};
+
+void ask_stop_init(struct ask_stop *s)
+{
+	*s = (struct ask_stop){ .link = NULL };
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->wake, NULL);
+}
+
+void ask_stop_fini(struct ask_stop *s)
+{
+	pthread_cond_destroy(&s->wake);
+	pthread_mutex_destroy(&s->lock);
+}
+
+void ask_stop(struct ask_stop *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->stopped = 1;
+	pthread_cond_broadcast(&s->wake);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void pending_done(void *arg, int err, const struct rpc_answer *a)
+{
+	struct pending *p = arg;
+	struct ask_stop *s = p->stop;
+	int left;
+
+	pthread_mutex_lock(&s->lock);
+	left = p->left;
+	p->over = 1;
+	p->err = err;
+	if (!left && a && a->body)
+		p->body = buf_ref(a->body);
+	pthread_cond_broadcast(&s->wake);
+	pthread_mutex_unlock(&s->lock);
+	if (left)
+		free(p);
+}
+
+/* 0: it is over; else it is left alone. */
+static int pending_wait(struct pending *p, struct ask_stop *s)
+{
+	int over;
+
+	pthread_mutex_lock(&s->lock);
+	while (!p->over && !s->stopped)
+		pthread_cond_wait(&s->wake, &s->lock);
+	over = p->over;
+	p->left = !over;
+	pthread_mutex_unlock(&s->lock);
+	return over ? 0 : -ECANCELED;
+}
+
+static int call_until(void *arg, uint16_t type, struct wr *body,
+		      struct buf **out, char *why, size_t why_len)
+{
+	struct ask_stop *s = arg;
+	struct pending *p = calloc(1, sizeof(*p));
+	int err;
+
+	if (why_len)
+		why[0] = 0;
+	if (!p) {
+		wr_fini(body);
+		return -ENOMEM;
+	}
+	p->stop = s;
+	link_call(s->link, type, body, pending_done, p);
+	err = pending_wait(p, s);
+	if (err)
+		return err;
+	err = p->err;
+	if (err && why_len)
+		error_words(p->body, why, why_len);
+	if (err)
+		buf_unref(p->body);
+	else
+		*out = p->body;
+	free(p);
+	return err;
+}
+
+struct ask ask_link_until(struct ask_stop *s)
+{
+	return (struct ask){ call_until, s };
 }

@@ -31,6 +31,21 @@ static inline int ask_call(const struct ask *a, uint16_t type,
 
 struct ask ask_link(struct link *l);
 
+/* The same, but ask_stop() ends with -ECANCELED what waits then and whatever
+ * is asked later; answers that still come go nowhere.  The link is closed
+ * before ask_stop_fini(). */
+struct ask_stop {
+	struct link *link;	/* set before it is used */
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	int stopped;		/* guarded by lock */
+};
+
+void ask_stop_init(struct ask_stop *s);
+void ask_stop_fini(struct ask_stop *s);
+struct ask ask_link_until(struct ask_stop *s);
+void ask_stop(struct ask_stop *s);
+
 /* For those who make such a face: an rpc_done that wakes the one who waits,
  * within the call's own deadline. */
 struct ask_wait {

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "report.h"
 #include "status.h"
 #include "trouble.h"
 
@@ -158,15 +159,10 @@ void cli_close(struct cli *c)
 int cli_fetch_status(struct cli *c, struct m_status_r *st, struct arena *a,
 		     struct buf **body)
 {
-	struct m_status q = { 0 };
-	struct wr w = WR_INIT;
+	struct ask ask = cli_ask(c);
 	char why[MSG_TEXT_MAX + 1];
-	int err;
+	int err = report_fetch(&ask, st, a, body, why, sizeof(why));
 
-	m_status_encode(&w, &q);
-	err = cli_call(c, M_status, &w, body, why, sizeof(why));
-	if (!err)
-		err = m_status_r_decode(st, a, (*body)->data, (*body)->len);
 	if (err)
 		return cli_say(CLI_FAILED, "the tracker gave no status: %s",
 			       why[0] ? why : strerror(-err));
@@ -176,19 +172,7 @@ int cli_fetch_status(struct cli *c, struct m_status_r *st, struct arena *a,
 void cli_peer_text(const struct m_status_r *st, uint32_t num,
 		   char out[ADDR_TEXT_MAX])
 {
-	struct addr a;
-	uint32_t i;
-
-	for (i = 0; i < st->n_peers; i++) {
-		const struct m_peer *p = &st->peers[i];
-
-		if (p->num == num &&
-		    !addr_from_ip(p->addr.p, p->addr.len, p->port, &a)) {
-			addr_text(&a, out);
-			return;
-		}
-	}
-	snprintf(out, ADDR_TEXT_MAX, "peer %u", num);
+	report_peer_text(st, num, out);
 }
 
 int cli_print_json(json_t *j)

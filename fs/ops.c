@@ -1,7 +1,8 @@
-/* ops -- see ops.h; here: the table, the tree's part, calls and answers. */
+/* ops -- see ops.h; here: the tree's part, calls and answers. */
 #include "ops_call.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -11,44 +12,7 @@
 enum {
 	TREE_INODES = 200000,
 	IO_SIZE = 128 << 10,	/* st_blksize: what programs read at once */
-};
-
-/*
- * Not here, on purpose: access (default_permissions), lseek (the kernel
- * treats a file as data to its end), write_buf (no splice), getlk and the
- * like (the kernel's own locks).
- */
-const struct fuse_lowlevel_ops ops_table = {
-	.init = kernel_init,
-	.lookup = ops_lookup,
-	.getattr = ops_getattr,
-	.setattr = ops_setattr,
-	.readlink = ops_readlink,
-	.mknod = ops_mknod,
-	.mkdir = ops_mkdir,
-	.unlink = ops_unlink,
-	.rmdir = ops_rmdir,
-	.symlink = ops_symlink,
-	.rename = ops_rename,
-	.link = ops_link,
-	.open = ops_open,
-	.create = ops_create,
-	.read = ops_read,
-	.write = ops_write,
-	.flush = ops_flush,
-	.release = ops_release,
-	.fsync = ops_fsync,
-	.fallocate = ops_fallocate,
-	.opendir = ops_opendir,
-	.readdir = ops_readdir,
-	.readdirplus = ops_readdirplus,
-	.releasedir = ops_releasedir,
-	.fsyncdir = ops_fsyncdir,
-	.statfs = ops_statfs,
-	.setxattr = ops_setxattr,
-	.getxattr = ops_getxattr,
-	.listxattr = ops_listxattr,
-	.removexattr = ops_removexattr,
+	TEXT_THREADS = 2,
 };
 
 /* ------------------------------------------------------------- lifecycle */
@@ -60,22 +24,27 @@ int ops_new(struct ops **out)
 
 	if (!o)
 		return -ENOMEM;
-	err = tree_new(&o->tree, TREE_INODES);
-	if (err) {
-		free(o);
-		return err;
-	}
 	pthread_mutex_init(&o->lock, NULL);
 	pthread_cond_init(&o->idle, NULL);
+	ask_stop_init(&o->stop);
 	o->root = FUSE_ROOT_ID;
-	*out = o;
-	return 0;
+	err = tree_new(&o->tree, TREE_INODES);
+	if (!err)
+		err = virtual_new(&o->virtual);
+	if (!err)
+		err = pool_new(&o->pool, "texts", TEXT_THREADS);
+	if (err)
+		ops_free(o);
+	else
+		*out = o;
+	return err;
 }
 
 void ops_start(struct ops *o, struct link *link, struct files *files)
 {
 	pthread_mutex_lock(&o->lock);
 	o->link = link;
+	o->stop.link = link;
 	o->files = files;
 	pthread_mutex_unlock(&o->lock);
 }
@@ -100,6 +69,7 @@ int ops_stop(struct ops *o, uint32_t ms)
 	struct timespec end;
 	int err = 0;
 
+	ask_stop(&o->stop);
 	clock_gettime(CLOCK_REALTIME, &end);
 	end.tv_sec += ms / 1000;
 	pthread_mutex_lock(&o->lock);
@@ -115,7 +85,11 @@ void ops_free(struct ops *o)
 {
 	if (!o)
 		return;
+	if (o->pool)
+		pool_free(o->pool);
+	virtual_free(o->virtual);
 	tree_free(o->tree);
+	ask_stop_fini(&o->stop);
 	pthread_cond_destroy(&o->idle);
 	pthread_mutex_destroy(&o->lock);
 	free(o);
@@ -175,7 +149,7 @@ static int step(struct ops *o, uint64_t dir, struct str name, uint64_t *out)
 int ops_set_root(struct ops *o, const char *path)
 {
 	uint64_t ino = FUSE_ROOT_ID;
-	size_t n;
+	size_t n, at = 0;
 	int err;
 
 	for (path += strspn(path, "/"); *path;
@@ -186,6 +160,10 @@ int ops_set_root(struct ops *o, const char *path)
 		err = step(o, ino, (struct str){ path, (uint32_t)n }, &ino);
 		if (err)
 			return err;
+		if (at + n + 2 > sizeof(o->top))
+			return -ENAMETOOLONG;
+		at += (size_t)snprintf(o->top + at, sizeof(o->top) - at,
+				       "/%.*s", (int)n, path);
 	}
 	o->root = ino;
 	return 0;

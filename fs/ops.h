@@ -8,7 +8,8 @@
  *          Every request is answered exactly once; its deadline is link's.
  * Inodes:  FUSE's numbers are the tracker's, which are never reused, so that
  *          forgetting is nothing to do.  Only FUSE's root (1) may stand for
- *          another directory (SOURCE:/SUBDIR).
+ *          another directory (SOURCE:/SUBDIR).  Those with the top bit are
+ *          .pspfs's (virtual.h), which are counted and forgotten.
  * Caching: the kernel keeps names and attributes for no time at all; each
  *          look comes here and is answered from the tree under its leases.
  */

@@ -12,8 +12,11 @@
 #include <pthread.h>
 #include <sys/statvfs.h>
 
+#include "ask.h"
 #include "ops.h"
+#include "pool.h"
 #include "tree.h"
+#include "virtual.h"
 
 enum {
 	OPS_NAME = MSG_NAME_MAX + 1,
@@ -36,6 +39,10 @@ struct ops {
 	struct files *files;	/* NULL before and after (guarded by lock) */
 	struct tree *tree;
 	uint64_t root;
+	char top[MSG_PATH_MAX];	/* the root's path, "" or "/a/b" */
+	struct virtual *virtual;
+	struct pool *pool;	/* makes .pspfs's texts: waits for the tracker */
+	struct ask_stop stop;
 
 	pthread_mutex_t lock;
 	pthread_cond_t idle;
@@ -79,6 +86,8 @@ struct call {
 	struct dir *dir;
 	struct fuse_file_info fi;
 	struct m_setattr set;
+	struct virtual_node node;	/* of .pspfs, that it is about */
+	struct pool_work work;
 };
 
 /* The calling ops of @req. */
@@ -121,6 +130,10 @@ int ops_name(char out[OPS_NAME], const char *name);
  * ended the call. */
 void call_getattr(struct call *c, call_fn done);
 int call_getattr_done(struct call *c, struct answer *a, struct m_attr *out);
+/* Ask for c->parent's entry c->name; likewise, but call_lookup_done() ends
+ * nothing and gives the error. */
+void call_lookup(struct call *c, call_fn done);
+int call_lookup_done(struct call *c, struct answer *a, struct m_attr *out);
 /* Flush what is dirty of c->ino, then send c->set; @done passes what it got
  * to call_setattr_done(), which decodes it and tells the tree. */
 void call_setattr(struct call *c, call_fn done);
@@ -148,6 +161,10 @@ void ops_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent,
 	      const char *newname);
 
 /* ops_list.c */
+/* List the directory @ino (the tracker's); @tracks: as .pspfs/trackers shows
+ * it, the files with the suffix of their tracker files. */
+void ops_opendir_as(fuse_req_t req, uint64_t ino, int tracks,
+		    struct fuse_file_info *fi);
 void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void ops_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		 struct fuse_file_info *fi);
@@ -177,6 +194,19 @@ void ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 	       struct fuse_file_info *fi);
 void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
 		   off_t len, struct fuse_file_info *fi);
+
+/* ops_virtual.c: of .pspfs and what is in it. */
+void ops_virtual_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
+void ops_virtual_lookup_top(fuse_req_t req);
+void ops_virtual_getattr(fuse_req_t req, fuse_ino_t ino);
+void ops_virtual_open(fuse_req_t req, fuse_ino_t ino,
+		      struct fuse_file_info *fi);
+void ops_virtual_read(fuse_req_t req, size_t size, off_t off,
+		      struct fuse_file_info *fi);
+void ops_virtual_release(fuse_req_t req, struct fuse_file_info *fi);
+void ops_virtual_opendir(fuse_req_t req, fuse_ino_t ino,
+			 struct fuse_file_info *fi);
+void ops_virtual_list(fuse_req_t req, size_t size, off_t off, int plus);
 
 /* ops_xattr.c */
 void ops_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,

@@ -47,7 +47,7 @@ static void settle(struct call *c, const struct m_attr *parent, uint64_t ino)
 
 /* --------------------------------------------------------------- look-up */
 
-static void lookup_done(struct call *c, struct answer *a)
+int call_lookup_done(struct call *c, struct answer *a, struct m_attr *out)
 {
 	struct m_lookup_r m;
 	int err = ANSWER(a, lookup_r, &m);
@@ -55,21 +55,38 @@ static void lookup_done(struct call *c, struct answer *a)
 	if (err == -ENOENT && a->heard)
 		tree_put_name(c->ops->tree, c->parent, str_of(c->name), 0,
 			      c->asked);
-	if (err) {
-		call_fail(c, err);
-		return;
-	}
+	if (err)
+		return err;
 	call_learned(c, &m.attr);
 	tree_put_name(c->ops->tree, c->parent, str_of(c->name), m.attr.ino,
 		      c->asked);
-	call_reply_entry(c, &m.attr);
+	*out = m.attr;
+	return 0;
+}
+
+void call_lookup(struct call *c, call_fn done)
+{
+	struct m_lookup m = { .parent = c->parent, .name = str_of(c->name) };
+	struct wr w = WR_INIT;
+
+	m_lookup_encode(&w, &m);
+	call_send(c, M_lookup, &w, done);
+}
+
+static void lookup_done(struct call *c, struct answer *a)
+{
+	struct m_attr attr;
+	int err = call_lookup_done(c, a, &attr);
+
+	if (err)
+		call_fail(c, err);
+	else
+		call_reply_entry(c, &attr);
 }
 
 void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct call *c = call_name(req, parent, name);
-	struct wr w = WR_INIT;
-	struct m_lookup m;
 	struct m_attr attr;
 	int err;
 
@@ -80,13 +97,10 @@ void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		call_reply_entry(c, &attr);
 		return;
 	}
-	if (err != -EAGAIN) {
+	if (err != -EAGAIN)
 		call_fail(c, err);
-		return;
-	}
-	m = (struct m_lookup){ .parent = c->parent, .name = str_of(c->name) };
-	m_lookup_encode(&w, &m);
-	call_send(c, M_lookup, &w, lookup_done);
+	else
+		call_lookup(c, lookup_done);
 }
 
 /* ---------------------------------------------------------------- making */

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "ops_call.h"
+#include "track.h"
 
 enum {
 	PAGE_ENTRIES = 1024,
@@ -20,7 +21,8 @@ enum {
 };
 
 struct dir {
-	uint64_t ino;		/* fixed after opendir */
+	uint64_t ino;		/* fixed after opendir, as is tracks */
+	int tracks;		/* of .pspfs/trackers: see ops_opendir_as() */
 	pthread_mutex_t lock;
 	/* guarded by lock */
 	struct buf *body;	/* of the page; NULL: none yet */
@@ -65,7 +67,7 @@ struct out {
 	struct ops *ops;
 	char *p;
 	size_t size, used;
-	int plus;
+	int plus, tracks;
 };
 
 /* Add one entry, whose successor is at @next; 0: there is no room. */
@@ -96,20 +98,31 @@ static int emit_dot(struct out *out, const char *name, uint64_t ino,
 	return emit(out, name, &e, next);
 }
 
+/* What nobody is shown in @d: a real .pspfs at the mount's top (made through
+ * another mount, of a directory above), and what has no tracker file. */
+static int hidden(const struct dir *d, const struct out *out,
+		  const struct m_entry *e)
+{
+	if (d->ino == out->ops->root && str_eq(e->name, STR_LIT(VIRTUAL_NAME)))
+		return 1;
+	return d->tracks && !S_ISREG(e->attr.mode) && !S_ISDIR(e->attr.mode);
+}
+
 static int emit_entry(struct out *out, const struct m_entry *entry)
 {
 	struct fuse_entry_param e = { 0 };
+	char name[OPS_NAME + sizeof(TRACK_SUFFIX)];
 	struct m_attr attr;
-	char name[OPS_NAME];
 
 	memcpy(name, entry->name.p, entry->name.len);
 	name[entry->name.len] = '\0';
-	if (out->plus && !ops_cached(out->ops, entry->attr.ino, &attr)) {
+	e.attr.st_ino = entry->attr.ino;
+	e.attr.st_mode = entry->attr.mode;
+	if (out->tracks && S_ISREG(entry->attr.mode))
+		strcat(name, TRACK_SUFFIX);
+	else if (!out->tracks && out->plus &&
+		 !ops_cached(out->ops, entry->attr.ino, &attr))
 		ops_entry(out->ops, &attr, &e);
-	} else {
-		e.attr.st_ino = entry->attr.ino;
-		e.attr.st_mode = entry->attr.mode;
-	}
 	return emit(out, name, &e, entry->cookie);
 }
 
@@ -141,14 +154,18 @@ static void fill(struct dir *d, struct out *out, uint64_t off)
 		return;
 	for (i = page_seek(&d->page, cookie_of(off)); i < d->page.n_entries;
 	     i++)
-		if (!emit_entry(out, &d->page.entries[i]))
+		if (!hidden(d, out, &d->page.entries[i]) &&
+		    !emit_entry(out, &d->page.entries[i]))
 			return;
 }
 
-/* Answer from the page: 0, or -EAGAIN: it is the wrong one. */
-static int serve(struct dir *d, fuse_req_t req, size_t size, uint64_t off,
+/* Answer from the page: 0, or -EAGAIN: it is the wrong one, or shows nothing
+ * (*@off then follows it). */
+static int serve(struct dir *d, fuse_req_t req, size_t size, uint64_t *off,
 		 int plus)
 {
+	int fits;
+
 	struct out out = { .req = req, .ops = ops_of(req), .size = size,
 			   .plus = plus };
 
@@ -158,13 +175,20 @@ static int serve(struct dir *d, fuse_req_t req, size_t size, uint64_t off,
 		return 0;
 	}
 	pthread_mutex_lock(&d->lock);
-	if (!page_covers(d, cookie_of(off))) {
-		pthread_mutex_unlock(&d->lock);
+	fits = page_covers(d, cookie_of(*off));
+	if (fits) {
+		out.tracks = d->tracks;
+		fill(d, &out, *off);
+		if (!out.used && !d->page.eof) {
+			*off = page_end(d);
+			fits = 0;
+		}
+	}
+	pthread_mutex_unlock(&d->lock);
+	if (!fits) {
 		free(out.p);
 		return -EAGAIN;
 	}
-	fill(d, &out, off);
-	pthread_mutex_unlock(&d->lock);
 	fuse_reply_buf(req, out.p, out.used);
 	free(out.p);
 	return 0;
@@ -211,9 +235,12 @@ static void page_take(struct call *c, struct answer *a,
 		tree_put_whole(c->ops->tree, d->ino, first_asked);
 }
 
+static void fetch_page(struct call *c);
+
 static void readdir_done(struct call *c, struct answer *a)
 {
 	struct m_readdir_r page;
+	uint64_t off;
 	int err = ANSWER(a, readdir_r, &page);
 
 	/* A page that gets nowhere would be asked for again and again. */
@@ -225,20 +252,33 @@ static void readdir_done(struct call *c, struct answer *a)
 	}
 	page_learn(c, &page);
 	page_take(c, a, &page);
-	if (serve(c->dir, c->req, c->size, c->off, c->plus))
-		fuse_reply_err(c->req, EIO);
-	call_free(c);
+	off = c->off;
+	if (!serve(c->dir, c->req, c->size, &c->off, c->plus))
+		call_free(c);
+	else if (c->off == off)
+		call_fail(c, -EIO);
+	else
+		fetch_page(c);
+}
+
+/* The page that follows c->off, to answer from. */
+static void fetch_page(struct call *c)
+{
+	struct m_readdir m = { .ino = c->dir->ino,
+			       .after = cookie_of(c->off),
+			       .most = PAGE_ENTRIES };
+	struct wr w = WR_INIT;
+
+	m_readdir_encode(&w, &m);
+	call_send(c, M_readdir, &w, readdir_done);
 }
 
 static void list(fuse_req_t req, struct dir *d, size_t size, uint64_t off,
 		 int plus)
 {
-	struct wr w = WR_INIT;
-	struct m_readdir m = { .ino = d->ino, .after = cookie_of(off),
-			       .most = PAGE_ENTRIES };
 	struct call *c;
 
-	if (off && !serve(d, req, size, off, plus))
+	if (off && !serve(d, req, size, &off, plus))
 		return;
 	c = call_new(req);
 	if (!c)
@@ -247,8 +287,7 @@ static void list(fuse_req_t req, struct dir *d, size_t size, uint64_t off,
 	c->size = size;
 	c->off = off;
 	c->plus = plus;
-	m_readdir_encode(&w, &m);
-	call_send(c, M_readdir, &w, readdir_done);
+	fetch_page(c);
 }
 
 void ops_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
@@ -274,7 +313,8 @@ static void dir_free(struct dir *d)
 	free(d);
 }
 
-void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+void ops_opendir_as(fuse_req_t req, uint64_t ino, int tracks,
+		    struct fuse_file_info *fi)
 {
 	struct dir *d = calloc(1, sizeof(*d));
 
@@ -282,11 +322,17 @@ void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	d->ino = ops_ino(ops_of(req), ino);
+	d->ino = ino;
+	d->tracks = tracks;
 	pthread_mutex_init(&d->lock, NULL);
 	fi->fh = (uintptr_t)d;
 	if (fuse_reply_open(req, fi) == -ENOENT)
 		dir_free(d);	/* interrupted: there is no releasedir */
+}
+
+void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	ops_opendir_as(req, ops_ino(ops_of(req), ino), 0, fi);
 }
 
 void ops_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

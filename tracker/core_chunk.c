@@ -246,6 +246,17 @@ int core_stored(struct core *c, const struct m_push *p)
 	return err;
 }
 
+/* What came corrupt may have been damaged on its way: on another's word the
+ * last live copy is not given up. */
+static int is_to_go(const struct core *c, const struct req *r,
+		    const struct m_bad_copy *m)
+{
+	const struct peer *from = r->session->peer;
+
+	return (from && from->num == m->peer) ||
+	       swarm_copies(c->swarm, m->chunk).all > 1;
+}
+
 int core_serve_bad_copy(struct core *c, struct req *r, struct wr *w)
 {
 	struct m_bad_copy_r out = { 0 };
@@ -257,7 +268,8 @@ int core_serve_bad_copy(struct core *c, struct req *r, struct wr *w)
 		return err;
 	if (m.corrupt) {
 		counter_add(CNT_CORRUPT, 1);
-		locations_remove(c->swarm->locations, m.chunk, m.peer);
+		if (is_to_go(c, r, &m))
+			locations_remove(c->swarm->locations, m.chunk, m.peer);
 		repair_poke(c->repair);
 	}
 	return m_bad_copy_r_encode(w, &out);

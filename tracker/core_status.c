@@ -53,9 +53,12 @@ int core_serve_status(struct core *c, struct req *r, struct wr *w)
 	struct repair_counts danger;
 	struct ns_count count;
 	struct m_status_r out;
+	uint64_t metadata;
 	int err;
 
 	err = repair_count(c->repair, &danger);
+	if (!err)
+		err = db_size(c->db, &metadata);
 	if (err)
 		return err;
 	ns_count(c->ns, &count);
@@ -72,6 +75,7 @@ int core_serve_status(struct core *c, struct req *r, struct wr *w)
 		.under_replicated = danger.under,
 		.missing = danger.missing,
 		.garbage = count.garbage,
+		.metadata = metadata,
 	};
 	if (c->io.cache)
 		c->io.cache(c->io.arg, &out.cached, &out.cache);

@@ -60,5 +60,7 @@ const void *db_blob(struct db_stmt *s, int col, size_t *n);
 int db_is_null(struct db_stmt *s, int col);
 /* Rows changed by the last db_run. */
 int db_changes(struct db *db);
+/* How large the database is.  0 or -errno. */
+int db_size(struct db *db, uint64_t *bytes);
 
 #endif

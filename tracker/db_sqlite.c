@@ -232,6 +232,20 @@ int db_changes(struct db *db)
 	return sqlite3_changes(db->h);
 }
 
+/* Its pages; not the WAL, whose size says nothing. */
+int db_size(struct db *db, uint64_t *bytes)
+{
+	struct db_stmt *s = db_prep(db, "SELECT page_count*page_size FROM "
+					"pragma_page_count,pragma_page_size");
+	int got = db_step(s);
+
+	if (got < 0)
+		return got;
+	*bytes = got ? db_u64(s, 0) : 0;
+	db_reset(s);
+	return 0;
+}
+
 /* ---------------------------------------------------------- transactions */
 
 int db_begin(struct db *db)

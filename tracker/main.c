@@ -28,7 +28,6 @@
 #define PATH_LEN 4096
 #define LEASE_MS 10000
 #define HEARTBEAT_MS 2000
-#define GONE_MS 60000
 
 enum { EXIT_START = 2 };
 
@@ -133,7 +132,7 @@ static int open_core(struct tracker *t)
 		.lease_ms = LEASE_MS,
 		.heartbeat_ms = HEARTBEAT_MS,
 		.garbage_ms = t->o.garbage_ms,
-		.gone_ms = GONE_MS,
+		.gone_ms = t->o.gone_ms,
 		.seed = random_u64(),
 	};
 	const struct relay_config relay = {

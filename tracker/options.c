@@ -14,7 +14,8 @@
 #define DEFAULT_CHUNK (512u << 10)
 #define DEFAULT_CACHE (64u << 20)
 #define DEFAULT_GRACE_S 60
-#define GRACE_MAX_S (30u * 86400)
+#define DEFAULT_REPAIR_S 60
+#define SECONDS_MAX (30u * 86400)
 
 static const char help[] =
 "psptrackerd: the tracker of a pspfs swarm: keeps the file names and knows\n"
@@ -37,6 +38,9 @@ static const char help[] =
 "                        (\"broadcast\")\n"
 "  --garbage-grace SECONDS\n"
 "                        how long chunks of deleted files are kept (60)\n"
+"  --repair-after SECONDS\n"
+"                        how long a peer may be away before its chunks are\n"
+"                        copied again (60)\n"
 "  --log FILE            log there (in the background DIR/psptrackerd.log,\n"
 "                        in the foreground the terminal)\n"
 "  --pid FILE            write the process number there\n"
@@ -53,8 +57,8 @@ static const char help[] =
 "\n"
 "SIGTERM stops it cleanly; SIGHUP opens the log file anew.\n";
 
-enum { CACHE = 256, COPIES, CHUNK, DATA, FOREGROUND, GRACE, HELP, KEY, LISTEN, LOG,
-       PID, RELAY, VERSION };
+enum { CACHE = 256, COPIES, CHUNK, DATA, FOREGROUND, GRACE, HELP, KEY, LISTEN,
+       LOG, PID, RELAY, REPAIR, VERSION };
 
 static const struct option longs[] = {
 	{ "cache", required_argument, NULL, CACHE },
@@ -69,6 +73,7 @@ static const struct option longs[] = {
 	{ "log", required_argument, NULL, LOG },
 	{ "pid", required_argument, NULL, PID },
 	{ "relay", required_argument, NULL, RELAY },
+	{ "repair-after", required_argument, NULL, REPAIR },
 	{ "version", no_argument, NULL, VERSION },
 	{ NULL, 0, NULL, 0 },
 };
@@ -137,14 +142,17 @@ static int set_relay(struct options *o, const char *s)
 	return 0;
 }
 
-static int set_grace(struct options *o, const char *s)
+static int set_seconds(const char *option, const char *s, long least,
+		       uint32_t *out_ms)
 {
-	long n = number(s, GRACE_MAX_S);
+	long n = number(s, SECONDS_MAX);
 
-	if (n < 0)
-		return wrong("--garbage-grace", s,
-			     "give seconds, from 0 to 2592000 (30 days)");
-	o->garbage_ms = (uint32_t)n * 1000;
+	if (n < least)
+		return wrong(option, s, least ? "give seconds, from 1 to "
+						"2592000 (30 days)"
+					      : "give seconds, from 0 to "
+						"2592000 (30 days)");
+	*out_ms = (uint32_t)n * 1000;
 	return 0;
 }
 
@@ -166,7 +174,8 @@ static int set(struct options *o, int opt)
 		o->foreground = 1;
 		return 0;
 	case GRACE:
-		return set_grace(o, optarg);
+		return set_seconds("--garbage-grace", optarg, 0,
+				   &o->garbage_ms);
 	case KEY:
 		o->key = optarg;
 		return 0;
@@ -179,6 +188,8 @@ static int set(struct options *o, int opt)
 	case PID:
 		o->pid = optarg;
 		return 0;
+	case REPAIR:
+		return set_seconds("--repair-after", optarg, 1, &o->gone_ms);
 	}
 	/* getopt has said what is wrong */
 	fprintf(stderr, "psptrackerd: try psptrackerd --help\n");
@@ -197,6 +208,7 @@ int options_parse(struct options *o, int argc, char **argv, int *code)
 		.chunk_size = DEFAULT_CHUNK,
 		.cache = DEFAULT_CACHE,
 		.garbage_ms = DEFAULT_GRACE_S * 1000,
+		.gone_ms = DEFAULT_REPAIR_S * 1000,
 	};
 	while ((opt = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
 		*code = 0;

@@ -18,7 +18,7 @@ struct options {
 	uint32_t chunk_size;
 	uint64_t cache;		/* of the relay, bytes */
 	int broadcast;
-	uint32_t garbage_ms;
+	uint32_t garbage_ms, gone_ms;
 	int foreground;
 };
 

@@ -20,6 +20,9 @@ struct flight {
 struct repair {
 	struct repair_env env;
 	int walking, poked;
+	int second;			/* the walk's second round */
+	int left, safer;		/* still to be copied; of those with
+					   more than one copy */
 	uint64_t at;			/* the walk has looked up to here */
 	uint64_t next_ms;		/* the next starts, poked or not */
 	uint64_t rest_ms;		/* not before */
@@ -168,6 +171,14 @@ static int mend(struct repair *r, struct ns_chunk_row *row, uint64_t now_ms)
 
 	if (!live.all || live.replicas >= want || flying(r, c->id))
 		return 0;
+	if (!r->second && live.all > 1) {
+		r->safer = 1;
+		return 0;
+	}
+	if (r->n_flights == REPAIR_FLIGHT) {
+		r->left = r->poked = 1;
+		return 0;
+	}
 	err = ns_assigned(r->env.ns, &a, c->id, &peers, &n);
 	if (err || live.replicas + excused(r, peers, n, c->id, now_ms) >= want)
 		goto out;
@@ -175,6 +186,8 @@ static int mend(struct repair *r, struct ns_chunk_row *row, uint64_t now_ms)
 	p = err ? NULL : target(r, c);
 	if (p && flying_to(r, p->num) < REPAIR_FLIGHT_PEER)
 		err = copy_to(r, p, c);
+	else if (p)
+		r->left = 1;
 	if (p)
 		r->poked = 1;	/* there may be more to do */
 out:
@@ -193,10 +206,25 @@ static int start(struct repair *r, uint64_t now_ms)
 		return 0;
 	r->poked = 0;
 	r->walking = 1;
+	r->second = r->left = r->safer = 0;
 	r->at = 0;
 	r->now = (struct repair_counts){ 0 };
 	r->next_ms = now_ms + round;
 	return 1;
+}
+
+/* A round has seen all chunks. */
+static void round_end(struct repair *r, uint64_t now_ms)
+{
+	if (!r->second)
+		r->last = r->now;
+	if (!r->second && r->safer && !r->left) {
+		r->second = 1;
+		r->at = 0;
+		return;
+	}
+	r->walking = 0;
+	r->rest_ms = now_ms + REST_MS;
 }
 
 int repair_tick(struct repair *r, uint64_t now_ms)
@@ -212,16 +240,15 @@ int repair_tick(struct repair *r, uint64_t now_ms)
 	for (uint32_t i = 0; !err && i < n; i++) {
 		r->at = v[i].chunk.id;
 		tally(r, &v[i], &r->now);
-		if (r->n_flights < REPAIR_FLIGHT)
-			err = mend(r, &v[i], now_ms);
+		err = mend(r, &v[i], now_ms);
 	}
 	arena_fini(&a);
-	if (err || n < REPAIR_PAGE) {
+	if (err) {
 		r->walking = 0;
 		r->rest_ms = now_ms + REST_MS;
+	} else if (n < REPAIR_PAGE) {
+		round_end(r, now_ms);
 	}
-	if (!err && !r->walking)
-		r->last = r->now;
 	return err;
 }
 
@@ -303,6 +330,8 @@ int repair_answered(struct repair *r, uint32_t number, int ok)
 		goto out;
 	}
 	counter_add(CNT_COPIED, 1);
+	if (!r->n_flights)
+		r->rest_ms = 0;		/* it goes well: no need to rest */
 	err = ns_chunk(r->env.ns, f->chunk, &known);
 	if (err == -ENOENT)	/* deleted meanwhile */
 		garbage_tell_one(r->env.garbage, f->chunk, p, r->env.send,

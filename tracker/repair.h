@@ -7,7 +7,11 @@
  * copy; but for a peer that is merely away only once it is gone for long.  A
  * cached copy is promoted before bytes are moved.
  *
- * A walk goes on a page at a tick; a new one starts soon after something
+ * Oldest danger first: a walk has two rounds.  In the first only chunks with
+ * one live copy are copied; the second, for those with more, comes once there
+ * is none of the first kind that is still to be copied.
+ *
+ * A round goes on a page at a tick; a new walk starts soon after something
  * changed (repair_poke), else after a while.
  *
  * Threads: one (inside the batch).
