@@ -25,7 +25,7 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   trouble gate young link_wait link_calls link_beat link_batch link_held \
 	   link_push link peers source fetch_keep fetch_source fetch_try fetch \
 	   ask layout \
-	   grants upload_put upload_sync upload served shelf chunkd_get chunkd_put \
+	   whole parts_plan grants upload_put upload_sync upload served shelf chunkd_get chunkd_put \
 	   chunkd_verify chunkd complete peer_push peer opts \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
 	   file_compact file_ahead file_plan file_read file_write file \
@@ -33,7 +33,9 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   ops_xattr mount_opts
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
-CLI     := pspfs_main bars cli cli_where cli_status cli_info cli_replicate cli_distribute
+CLI     := pspfs_main bars cli cli_where cli_status cli_info cli_replicate \
+	   member distribute_put distribute_verify distribute file_md5 hidden \
+	   cli_distribute
 TRACKER := db_schema db_sqlite ns ns_chunk ns_copies ns_slot ns_xattr ns_attr ns_map \
 	   ns_dir ns_rename ns_reap placement locations leases sessions swarm \
 	   garbage repair jobs core_ns core_chunk core_change core_late core_job core_status \
