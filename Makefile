@@ -26,7 +26,7 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   link_push link peers source shelf via_want via_give via \
 	   fetch_keep fetch_source fetch_try fetch \
 	   ask layout report track track_parse virtual_text virtual whole sum \
-	   byte_range \
+	   byte_range parts_plan \
 	   grants upload_put upload_sync upload served chunkd_get chunkd_put \
 	   chunkd_verify chunkd complete share_batch share_new share_match share \
 	   local_packet local peer_push peer_share peer opts plan part get \
@@ -37,7 +37,8 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
 CLI     := pspfs_main bars cli cli_where cli_status cli_info cli_list \
-	   cli_track cli_get cli_share cli_replicate cli_distribute
+	   cli_track cli_get cli_share cli_replicate member distribute_put \
+	   distribute_verify distribute file_md5 hidden cli_distribute
 TRACKER := db_schema db_sqlite ns ns_chunk ns_copies ns_slot ns_xattr ns_attr \
 	   ns_map ns_dir ns_rename ns_reap ns_digest placement locations lru \
 	   relay relay_seek leases sessions swarm garbage repair jobs core_ns \
