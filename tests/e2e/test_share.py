@@ -439,6 +439,9 @@ def test_md5_of_a_file_that_was_written(one):
     os.chmod(a.path("written"), 0o600)          # no content
     assert md5_of(one, "/written") == want
     os.truncate(a.path("written"), 20 * SLOT)
+    with open(b.path("written"), "r+b") as f:   # a hole before it, and one behind
+        f.seek(15 * SLOT + 7)
+        f.write(b"in between")
     want = hashlib.md5(open(a.path("written"), "rb").read()).hexdigest()
     assert md5_of(one, "/written", "compute") == want
 
