@@ -56,7 +56,7 @@ int byte_range_parse(const char *s, struct byte_range *out)
 {
 	const char *dash = strchr(s, '-');
 	struct byte_range r;
-	int also, err;
+	int also = 0, err;
 
 	if (!dash)
 		return -EINVAL;

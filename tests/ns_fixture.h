@@ -186,6 +186,8 @@ static const char *const fix_rules[] = {
 	"  FROM xattrs x WHERE x.ino=i.ino)",
 	"SELECT count(*) FROM xattrs WHERE ino NOT IN (SELECT ino FROM inodes)",
 	"SELECT count(*) FROM slots WHERE ino NOT IN (SELECT ino FROM inodes)",
+	"SELECT count(*) FROM digests WHERE ino NOT IN "
+	"  (SELECT ino FROM inodes)",
 	"SELECT count(*) FROM symlinks WHERE ino NOT IN "
 	"  (SELECT ino FROM inodes WHERE (mode & 61440) = 40960)",
 };

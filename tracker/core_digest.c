@@ -36,7 +36,8 @@ struct digest_job {
 	TAILQ_ENTRY(digest_job) link;
 	uint64_t ino, version;		/* as they were when it was asked */
 	uint32_t number;		/* of M_sum; 0: a peer is to be asked */
-	uint32_t asked[DIGEST_TRIES];	/* peers, the last one last */
+	uint32_t asked[DIGEST_TRIES];	/* peers, the last one last; 0: one
+					   that did nothing wrong */
 	unsigned tries, n_askers;
 	STAILQ_HEAD(, asker) askers;
 };
@@ -193,6 +194,16 @@ static int choose(struct core *c, const struct digest_job *j,
 	return err;
 }
 
+static void give_up(struct core *c, struct digest_job *j)
+{
+	if (!j->asked[j->tries - 1])
+		job_failed(c, j, -EAGAIN, "the file changed each time while "
+			   "it was read: ask again later");
+	else
+		job_failed(c, j, -EIO, "no peer that was asked could read the "
+			   "whole file: see the peers' logs");
+}
+
 static int job_ask(struct core *c, struct digest_job *j)
 {
 	struct m_digest_r now;
@@ -207,8 +218,7 @@ static int job_ask(struct core *c, struct digest_job *j)
 		return 0;
 	}
 	if (!err && j->tries == DIGEST_TRIES) {
-		job_failed(c, j, -EIO, "no peer that was asked could read "
-			   "the whole file: see the peers' logs");
+		give_up(c, j);
 		return 0;
 	}
 	if (!err)

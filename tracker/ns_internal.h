@@ -19,6 +19,7 @@
  *   - no slice reaches past its slot or past the size of its file, so that a
  *     file that grows again reads zeros;
  *   - an inode is in orphans exactly when its nlink is 0;
+ *   - what is in digests has an inode (but may be of an older content);
  *   - inodes.stored is the sum of ns_stack_bytes() of its slots;
  *   - upwards in a stack ns_slice.pushed never falls, and neither it nor
  *     slots.base is above slots.version.

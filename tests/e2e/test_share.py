@@ -323,6 +323,104 @@ def test_psppeerd(make_swarm):
     assert not os.path.exists(f"{store}/socket")
 
 
+@contextlib.contextmanager
+def under_way(swarm, peer, f, name, **kw):
+    """A share of a big file that has begun to store."""
+    before = stored(peer)
+    proc = subprocess.Popen([program("pspfs"), "--tracker", swarm.tracker_addr, "--key", swarm.key, "share",
+                             "--store", getattr(peer, "store", peer), f, name], stdin=subprocess.DEVNULL,
+                            stdout=subprocess.PIPE, stderr=kw.pop("stderr", subprocess.PIPE), text=True)
+    try:
+        wait_for(lambda: len(stored(peer)) > len(before) or proc.poll() is not None, "the first chunks")
+        yield proc
+    finally:
+        if proc.poll() is None:
+            proc.kill()
+        proc.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def big(one):
+    with open(f"{one.dir}/big", "wb") as f:
+        for _ in range(256):
+            f.write(os.urandom(1 << 20))
+    return f.name
+
+
+def clean(peer, before):
+    """Nothing is left, in the store or the folder."""
+    wait_for(lambda: stored(peer) == before, "the store to be as it was")
+    wait_for(lambda: not [n for n in os.listdir(peer.mnt) if n.startswith(".pspfs")], "hidden names to go")
+
+
+def test_who_shares_goes(one, big):
+    a = one.peers[0]
+    before = stored(a)
+    with under_way(one, a, big, "/cancelled") as proc:
+        assert proc.poll() is None
+        assert not os.path.exists(a.path("cancelled"))
+        assert [n for n in os.listdir(a.mnt) if n.startswith(".pspfs-share-")]
+        proc.kill()
+    clean(a, before)
+    assert not os.path.exists(a.path("cancelled"))
+
+
+def test_the_file_changes_meanwhile(one, big):
+    a, b, _ = one.peers
+    before = stored(a)
+    with under_way(one, a, big, "/changed") as proc:
+        os.utime(big)
+        _, err = proc.communicate(timeout=60)
+        assert proc.returncode == 2 and "was changed while it was read" in err
+    clean(a, before)
+    assert share(one, a, big, "/changed")["chunks"] == 512
+    before = stored(b)
+    with under_way(one, b, big, "/changed") as proc:
+        with open(a.path("changed"), "ab") as f:
+            f.write(b"more")
+        _, err = proc.communicate(timeout=60)
+        assert proc.returncode == 2 and "changed in the swarm meanwhile" in err
+    clean(b, before)
+    assert not any(b.addr in v for v in holders(one, "/changed").values())
+
+
+def test_it_comes_to_exist_meanwhile(one, big):
+    a, b, _ = one.peers
+    before = stored(a)
+    with under_way(one, a, big, "/twice") as proc:
+        make(b.path("twice"), b"mine")
+        _, err = proc.communicate(timeout=60)
+        assert proc.returncode == 2 and "somebody else created /twice" in err
+    wait_for(lambda: len(stored(a) - before) <= 1, "the store to be as it was")
+    assert open(a.path("twice"), "rb").read() == b"mine"
+
+
+def test_progress(one, big):
+    """A bar, on a terminal."""
+    a = one.peers[0]
+    ours, theirs = os.openpty()
+    with under_way(one, a, big, "/progress", stderr=theirs) as proc:
+        os.close(theirs)
+        text = b""
+        with contextlib.suppress(OSError):      # its other end is closed
+            while len(text) < 1 << 20:
+                text += os.read(ours, 4096)
+        assert proc.wait(60) == 0
+    os.close(ours)
+    assert b"/progress" in text and b"256 MiB of 256 MiB" in text and b"100%" in text
+
+
+def test_a_peer_that_ends(make_swarm, big):
+    s = make_swarm(peers=1, tracker_args=["--copies", "1"])
+    b = s.add_peer()
+    with under_way(s, b, big, "/ended") as proc:
+        b.stop()
+        _, err = proc.communicate(timeout=60)
+        assert proc.returncode == 2 and "ended meanwhile" in err or "ending" in err
+    clean(s.peers[0], stored(s.peers[0]))
+    assert not stored(b) and os.listdir(s.peers[0].mnt) == []
+
+
 def test_md5_of_a_file_that_was_written(one):
     """Computed by a peer when it is asked for; kept; void after a change."""
     a, b, _ = one.peers
@@ -341,6 +439,9 @@ def test_md5_of_a_file_that_was_written(one):
     os.chmod(a.path("written"), 0o600)          # no content
     assert md5_of(one, "/written") == want
     os.truncate(a.path("written"), 20 * SLOT)
+    with open(b.path("written"), "r+b") as f:   # a hole before it, and one behind
+        f.seek(15 * SLOT + 7)
+        f.write(b"in between")
     want = hashlib.md5(open(a.path("written"), "rb").read()).hexdigest()
     assert md5_of(one, "/written", "compute") == want
 
