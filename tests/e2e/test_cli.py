@@ -15,6 +15,27 @@ def test_status(swarm):
     for p in swarm.peers:
         assert p.addr in text
     assert "active" in text and "3 active peers" in text
+    assert "behind NAT" not in text and "guest" not in text
+    assert all(p["reachable"] in ("yes", "unknown") and p["guest"] is False for p in st["peers"])
+
+
+def test_overheads(swarm):
+    """Three groups, each counter once, with its unit; the same numbers in JSON."""
+    a, b = swarm.peers[0], swarm.peers[1]
+    open(a.path("costs"), "wb").write(os.urandom(3 * SLOT))
+    assert len(open(b.path("costs"), "rb").read()) == 3 * SLOT
+    wait_for(lambda: swarm.counter("md5_checked") >= 3, "the counters", 10)
+    st, text = swarm.status(), swarm.pspfs("status").stdout
+    heads = [line.split(",")[0] for line in text.splitlines() if line.split(",")[0].isupper() and "PEER" not in line]
+    assert heads == ["COMMUNICATION OVERHEAD", "COMPUTATION OVERHEAD", "STORAGE OVERHEAD", "OTHER COUNTERS"]
+    lines = [line.split("  ")[1] for line in text.splitlines() if line.startswith("  ")]
+    assert len(lines) == len(set(lines)), lines
+    assert {"time in MD5, us", "bytes MD5-checked", "bytes of metadata per chunk"} <= set(lines)
+    assert not any(line.endswith(" 0") for line in text.splitlines() if line.startswith("  "))
+    assert st["metadata_bytes"] % 4096 == 0 and st["metadata_bytes"] > 0
+    assert st["metadata_bytes_per_chunk"] * st["chunks"] - st["metadata_bytes"] < 1
+    assert 1 < st["stored_bytes_per_file_byte"] < 4
+    assert st["relay_cached_bytes"] == 0 or st["relay_cached_bytes"] <= st["relay_cache_bytes"]
 
 
 def test_counters(swarm):
