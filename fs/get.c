@@ -13,6 +13,7 @@ struct coming {			/* a chunk being fetched */
 	STAILQ_ENTRY(coming) next;
 	struct get *get;
 	uint32_t chunk, num;
+	uint64_t sent_ms;
 	int err;
 	struct buf *buf;
 };
@@ -29,6 +30,8 @@ struct get {
 	void *arg;
 	uint64_t done;			/* bytes that are there */
 	unsigned flying;		/* fetches that have not come back */
+	unsigned window;		/* so many may be */
+	unsigned quick;			/* came quickly since it was set */
 	uint64_t flying_bytes;
 	uint64_t looked_up_ms, came_ms, again_ms;
 
@@ -108,7 +111,8 @@ static void refresh(struct get *g)
 		plan_fill(&g->plan);
 		look_up(g);
 	}
-	if (g->plan.n_batch && now_ms() - g->looked_up_ms >= GET_LOOKUP_MS)
+	if (g->plan.n_batch &&
+	    now_ms() - g->looked_up_ms >= GET_LOOKUP_MS + g->plan.n_batch)
 		look_up(g);
 }
 
@@ -150,6 +154,7 @@ static int fetch_one(struct get *g, const struct plan_item *it)
 	if (!c)
 		return -ENOMEM;
 	c->get = g;
+	c->sent_ms = now_ms();
 	c->chunk = it->chunk;
 	memcpy(w.chunk.md5, p->md5, MD5_LEN);
 	g->flying++;
@@ -162,7 +167,7 @@ static int fill_window(struct get *g)
 {
 	int err = 0;
 
-	while (!err && g->flying < GET_WINDOW &&
+	while (!err && g->flying < g->window &&
 	       (!g->flying || g->flying_bytes < GET_WINDOW_BYTES)) {
 		const struct plan_item *it;
 
@@ -201,6 +206,18 @@ static int credit(struct get *g, uint32_t num, uint64_t bytes)
 	return 0;
 }
 
+static void set_window(struct get *g, uint64_t took_ms)
+{
+	g->quick += took_ms < GET_QUICK_MS;
+	if (took_ms > GET_SLOW_MS && g->window > GET_WINDOW_MIN)
+		g->window--;
+	else if (g->quick >= g->window && g->window < GET_WINDOW_MAX)
+		g->window++;
+	else
+		return;
+	g->quick = 0;
+}
+
 static int take(struct get *g, struct coming *c)
 {
 	const struct plan_chunk *k = &g->plan.chunks[c->chunk];
@@ -224,6 +241,7 @@ static int take(struct get *g, struct coming *c)
 	g->done += bytes;
 	g->out->fetched += bytes;
 	g->came_ms = now_ms();
+	set_window(g, g->came_ms - c->sent_ms);
 	return err;
 }
 
@@ -340,7 +358,8 @@ int get_run(struct get_result *out, struct peer *peer, struct part *part,
 	    void *arg)
 {
 	struct get g = { .peer = peer, .part = part, .out = out,
-			 .timeout_ms = timeout_ms, .step = step, .arg = arg };
+			 .timeout_ms = timeout_ms, .step = step, .arg = arg,
+			 .window = GET_WINDOW_MIN };
 	pthread_condattr_t monotonic;
 	int err;
 

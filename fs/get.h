@@ -2,8 +2,11 @@
  * get -- the chunks of a file from all who hold them, into a part.
  *
  * Happy path: a batch of chunks is looked up at the tracker (plan), the
- * rarest are fetched first, GET_WINDOW at once; what comes is verified
- * (fetch), written, and offered to others by the peer that we are.
+ * rarest are fetched first, some at once; what comes is verified (fetch),
+ * written, and offered to others by the peer that we are.
+ * How many at once: from GET_WINDOW_MIN to GET_WINDOW_MAX, more while they
+ * come quickly, fewer when they take long.  Then the way is full anyway, and
+ * who decides late can take from those who have it by then.
  * Failure: a chunk that cannot be had is put aside until all others are
  * through, and looked up again until nothing has come for timeout_ms; then
  * the missing ranges are told (-ENODATA).
@@ -18,9 +21,14 @@
 #include "peer.h"
 #include "plan.h"
 
-#define GET_WINDOW 32			/* chunks at once */
+#define GET_WINDOW_MIN 4		/* chunks at once */
+#define GET_WINDOW_MAX 32
+#define GET_QUICK_MS 100		/* of one chunk: one more, if all of a
+					   window were so */
+#define GET_SLOW_MS 250			/* fewer */
 #define GET_WINDOW_BYTES (32u << 20)	/* and their bytes; one always may */
-#define GET_LOOKUP_MS 250	/* who holds the batch is looked up so often */
+#define GET_LOOKUP_MS 40	/* who holds the batch is looked up so often,
+				   and 1 ms for each chunk in it */
 #define GET_AGAIN_MS 500	/* and what nobody holds */
 #define GET_FLIGHT_MS 2000	/* one chunk's tries, before it is put aside */
 #define GET_STEP_MS 100

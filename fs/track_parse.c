@@ -63,6 +63,8 @@ static int next_line(struct reader *r)
 		return bad(r, "the file ends in the middle of a line");
 	if (!n || r->line[n - 1] != '\n')
 		return bad(r, "there is a zero byte in it");
+	if (n > 1 && r->line[n - 2] == ' ')
+		return bad(r, "a space stands at its end");
 	r->line[n - 1] = 0;
 	r->p = r->line;
 	return 0;

@@ -109,3 +109,243 @@ def test_shapes(swarm, tmp_path, make):
     (tmp_path / "f.track").write_text(swarm.pspfs("tracker", f"/{name}").stdout)
     get(swarm, "--track", tmp_path / "f.track", tmp_path / "again")
     assert open(tmp_path / "again", "rb").read() == want
+
+
+def test_names(swarm, tmp_path):
+    """DEST left out, or a directory; a path in a mounted folder."""
+    a = swarm.peers[0]
+    os.makedirs(a.path("names/deep"), exist_ok=True)
+    open(a.path("names/deep/f"), "wb").write(b"hello")
+    run(*pspfs(swarm, "get", "names/deep/f"), cwd=tmp_path)
+    (tmp_path / "d").mkdir()
+    run(*pspfs(swarm, "get", a.path("names/deep/f"), tmp_path / "d"))
+    assert (tmp_path / "f").read_bytes() == (tmp_path / "d" / "f").read_bytes() == b"hello"
+
+
+def test_refusals(swarm, tmp_path):
+    a = swarm.peers[0]
+    open(a.path("r"), "wb").write(b"new")
+    os.makedirs(a.path("rdir"), exist_ok=True)
+
+    def refused(code, *argv):
+        done = run(*pspfs(swarm, "get", *argv), check=False)
+        assert done.returncode == code, done.stderr
+        return done.stderr
+    assert "no such file in the swarm" in refused(2, "/none", tmp_path / "x")
+    assert "not a file" in refused(2, "/rdir", tmp_path / "x")
+    assert "NAME" in refused(1)
+    assert "timeout=never" in refused(1, "/r", tmp_path / "x", "--timeout", "never")
+    assert "cannot write" in refused(2, "/r", tmp_path / "no" / "x")
+    only(tmp_path)
+    (tmp_path / "x").write_bytes(b"old")
+    assert "--force" in refused(2, "/r", tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == b"old"
+    get(swarm, "/r", tmp_path / "x", "--force")
+    assert (tmp_path / "x").read_bytes() == b"new"
+    (tmp_path / "bad.track").write_text("pspfs-track 1\nname /r\nsize x\n")
+    err = refused(2, "--track", tmp_path / "bad.track", tmp_path / "y")
+    assert "line 3" in err and "'x' is no size" in err
+    only(tmp_path, "x", "bad.track")
+
+
+def test_tracker_file(swarm, tmp_path):
+    """The text says what the file is; the JSON says the same."""
+    a = swarm.peers[0]
+    data = os.urandom(3 * SLOT + 10)
+    open(a.path("t f"), "wb").write(data)
+    wait_for(lambda: all(len(c["holders"]) == 2 for c in swarm.info("/t f")["chunks"]), "both copies")
+    text = swarm.pspfs("tracker", "/t f").stdout
+    lines = [line.split(" ") for line in text.splitlines()]
+    head = {line[0]: line[1] for line in lines[:9]}
+    assert head["name"] == "/t%20f" and head["size"] == str(len(data)) and head["chunk-size"] == str(SLOT)
+    pieces = [line for line in lines if line[0] == "piece"]
+    assert len(pieces) == 4 and lines[-1] == ["end", "4"]
+    for _, at, length, _, _, off, want in pieces:
+        assert off == "0" and hashlib.md5(data[int(at):int(at) + int(length)]).hexdigest() == want
+    held = [0] * 4
+    for _, at, _, _, heard, ranges in [line for line in lines if line[0] == "holder"]:
+        assert at.split(":")[0] in {p.addr for p in swarm.peers} and heard.endswith("Z")
+        for first, end in (r.split("-") for r in ranges.split(",")):
+            assert int(first) % SLOT == 0
+            for k in range(int(first) // SLOT, -(-int(end) // SLOT)):
+                held[k] += 1
+    assert held == [2] * 4
+    js = json.loads(swarm.pspfs("--json", "tracker", "/t f").stdout)
+    assert js["name"] == "/t f" and len(js["pieces"]) == 4
+    assert {h["address"] for h in js["holders"]} == {line[1] for line in lines if line[0] == "holder"}
+
+
+def test_list(swarm):
+    a = swarm.peers[0]
+    for d in ("l", "l/m", "l/m/n", "l/empty"):
+        os.makedirs(a.path(d), exist_ok=True)
+    for i in range(300):                # more than a page
+        open(a.path(f"l/m/f{i}"), "w").write("x" * i)
+    open(a.path("l/m/n/big"), "wb").write(os.urandom(2 * SLOT))
+    os.symlink("f1", a.path("l/m/link"))
+    files = {f["path"]: f for f in json.loads(swarm.pspfs("--json", "list", "/l").stdout)["files"]}
+    assert set(files) == {f"/l/m/f{i}" for i in range(300)} | {"/l/m/n/big"}
+    assert all(files[f"/l/m/f{i}"]["size"] == i for i in range(300))
+    big = files["/l/m/n/big"]
+    assert big["size"] == 2 * SLOT and big["available_percent"] == 100
+    assert big["modified"][:4] == time.strftime("%Y", time.gmtime())
+    text = swarm.pspfs("list", a.path("l")).stdout
+    assert "301 files" in text and "/l/m/n/big" in text
+    assert swarm.pspfs("list", "/l/m/n/big").stdout.count("big") == 1
+    assert "/l/m/n/big" in swarm.pspfs("list").stdout
+    assert swarm.pspfs("list", "/nothing", check=False).returncode == 2
+
+
+# ---------------------------------------------------------------- interrupted
+
+@contextlib.contextmanager
+def slow_swarm(tmp_path_factory, rate="80mbit", latency="50ms", **kw):
+    """A swarm whose loopback is slow, in a network namespace of its own."""
+    ns = f"pspfs-get-{os.getpid()}"
+    run("ip", "netns", "add", ns)
+    prefix = ["nsenter", f"--net=/run/netns/{ns}"]
+    try:
+        run(*prefix, "ip", "link", "set", "lo", "up")
+        with Swarm(prefix=prefix, **kw) as s:
+            s.slow = lambda: run(*prefix, "tc", "qdisc", "add", "dev", "lo", "root", "tbf", "rate", rate,
+                                 "burst", "256k", "latency", latency)
+            yield s
+    finally:
+        run("ip", "netns", "del", ns, check=False)
+
+
+@pytest.fixture
+def slow(tmp_path_factory):
+    with slow_swarm(tmp_path_factory, peers=2) as s:
+        yield s
+
+
+def part_bytes(path):
+    try:
+        with open(path, "rb") as f:
+            data = f.read()
+    except FileNotFoundError:
+        return 0
+    return sum(1 for i in range(0, len(data), SLOT) if any(data[i:i + 64]))
+
+
+@pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_resume(slow, tmp_path, sig):
+    size = 24 * SLOT
+    data = os.urandom(size)
+    open(slow.peers[0].path("f"), "wb").write(data)
+    slow.slow()
+    proc = start_get(slow, "/f", tmp_path / "out")
+    wait_for(lambda: part_bytes(tmp_path / "out.part") > 8, "a third of it", 60)
+    proc.send_signal(sig)
+    out, err = proc.communicate(timeout=30 * SLOWER)
+    assert not os.path.exists(tmp_path / "out")
+    if sig == signal.SIGKILL:
+        assert proc.returncode == -sig
+    else:
+        assert proc.returncode == 128 + sig, err
+        assert "the same command goes on with it" in err and not json.loads(out)["complete"]
+        only(tmp_path, "out.part")
+    # a piece that was damaged meanwhile is fetched again
+    with open(tmp_path / "out.part", "r+b") as f:
+        whole = f.read()
+        good = [i for i in range(24) if whole[i * SLOT:(i + 1) * SLOT] == data[i * SLOT:(i + 1) * SLOT]]
+        assert len(good) >= 8
+        f.seek(good[0] * SLOT + 1000)
+        f.write(b"damaged")
+    got = get(slow, "/f", tmp_path / "out")
+    assert open(tmp_path / "out", "rb").read() == data
+    assert got["bytes_resumed"] == (len(good) - 1) * SLOT
+    assert got["bytes_fetched"] == size - got["bytes_resumed"]
+    only(tmp_path, "out")
+    wait_for(lambda: not guests(slow), "the guests to be forgotten", 15)
+
+
+def test_missing_ranges(make_swarm, tmp_path):
+    """What nobody has is named; all else is fetched and kept."""
+    s = make_swarm(peers=2, tracker_args=["--copies", "1"])
+    a, b = s.peers
+    data = os.urandom(8 * SLOT)
+    parts = [data[i * SLOT:(i + 1) * SLOT] for i in range(8)]
+    for i, part in enumerate(parts):     # each writer keeps its own
+        with open((b if i in (2, 3, 6) else a).path("f"), "r+b" if i else "wb") as f:
+            f.seek(i * SLOT)
+            f.write(part)
+    (tmp_path / "f.track").write_text(s.pspfs("tracker", "/f").stdout)
+    b.stop()
+    done = run(*pspfs(s, "--json", "get", "/f", tmp_path / "out", "--timeout", "2"), check=False)
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["missing"] == [[2 * SLOT, 4 * SLOT], [6 * SLOT, 7 * SLOT]]
+    assert f"{2 * SLOT}-{4 * SLOT}, {6 * SLOT}-{7 * SLOT}" in done.stderr and "run the same command again" in done.stderr
+    only(tmp_path, "out.part", "f.track")
+    # It waits for a peer that comes back meanwhile.
+    proc = start_get(s, "--track", tmp_path / "f.track", tmp_path / "out", "--timeout", "30")
+    time.sleep(0.5)
+    b.start()
+    got = finish(proc)
+    assert got["bytes_resumed"] == 5 * SLOT and got["bytes_fetched"] == 3 * SLOT
+    assert open(tmp_path / "out", "rb").read() == data
+
+
+def test_without_a_tracker(make_swarm, tmp_path):
+    """The tracker file alone is enough."""
+    s = make_swarm(peers=3)
+    data = os.urandom(6 * SLOT + 5)
+    open(s.peers[0].path("f"), "wb").write(data)
+    (tmp_path / "f.track").write_text(s.pspfs("tracker", "/f").stdout)
+    s.stop_tracker()
+    done = run(*pspfs(s, "get", "/f", tmp_path / "out"), check=False)
+    assert done.returncode == 2 and "no tracker answers" in done.stderr
+    done = run(*pspfs(s, "get", "--track", tmp_path / "f.track", tmp_path / "out", "--timeout", "5"))
+    assert "asking the holders" in done.stderr
+    assert open(tmp_path / "out", "rb").read() == data
+    s.start_tracker()
+
+
+def test_a_changed_file(make_swarm, tmp_path):
+    """An old tracker file gives the old content, or says that it is old."""
+    s = make_swarm(peers=2, tracker_args=["--grace", "1"] if False else [])
+    a = s.peers[0]
+    old = os.urandom(2 * SLOT)
+    open(a.path("f"), "wb").write(old)
+    (tmp_path / "f.track").write_text(s.pspfs("tracker", "/f").stdout)
+    open(a.path("f"), "wb").write(b"new")
+    done = run(*pspfs(s, "get", "--track", tmp_path / "f.track", tmp_path / "out", "--timeout", "1"), check=False)
+    if done.returncode:
+        assert "the file has changed since" in done.stderr
+    else:
+        assert open(tmp_path / "out", "rb").read() == old
+
+
+# --------------------------------------------------------------------- crowds
+
+def test_fifty_receivers(make_swarm, tmp_path):
+    s = make_swarm(peers=3)
+    data = os.urandom(8 * SLOT + 99)
+    open(s.peers[0].path("f"), "wb").write(data)
+    procs = [start_get(s, "/f", tmp_path / f"out{i}") for i in range(50)]
+    for p in procs:
+        finish(p, secs=180)
+    want = hashlib.md5(data).hexdigest()
+    assert {md5(tmp_path / f"out{i}") for i in range(50)} == {want}
+    only(tmp_path, *[f"out{i}" for i in range(50)])
+    wait_for(lambda: not guests(s), "the guests to be forgotten", 15)
+    assert len(s.status()["peers"]) == 3
+
+
+def test_receivers_help_one_another(tmp_path, tmp_path_factory):
+    with slow_swarm(tmp_path_factory, rate="200mbit", peers=2) as s:
+        data = os.urandom(48 * SLOT)
+        open(s.peers[0].path("f"), "wb").write(data)
+        s.slow()
+        procs = [start_get(s, "/f", tmp_path / f"out{i}") for i in range(5)]
+        seen = wait_for(lambda: guests(s), "a guest in the status", 30)
+        assert all(g["number"] >= 0x40000000 for g in seen)
+        got = [finish(p) for p in procs]
+        assert {md5(tmp_path / f"out{i}") for i in range(5)} == {hashlib.md5(data).hexdigest()}
+        for g in got:
+            assert sum(x["bytes"] for x in g["sources"]) == len(data) == g["bytes_fetched"]
+            assert g["bytes_from_receivers"] == sum(x["bytes"] for x in g["sources"] if x["receiver"])
+        assert all(g["bytes_from_receivers"] > 0 for g in got), [g["bytes_from_receivers"] for g in got]
+        print("from receivers:", [g["bytes_from_receivers"] // SLOT for g in got], "of 48 chunks")
+        wait_for(lambda: not guests(s), "the guests to be forgotten", 15)
