@@ -100,7 +100,8 @@ static int start_one(struct chunkd_op *op, int *over)
 	*k = (struct look){ op, op->ids[op->next++] };
 	op->out++;
 	pthread_mutex_unlock(&cd->lock);
-	shelf_read(cd->parts, k->chunk, SHELF_DISK, on_read, k);
+	shelf_read(cd->parts, k->chunk, SHELF_DISK | SHELF_COLD, on_read,
+		   k);
 	return 1;
 }
 

@@ -199,7 +199,7 @@ static void begin(struct job *j, const struct m_chunk *k,
 {
 	struct fetch_want want = {
 		.chunk = *k, .ino = meta->ino, .slot = meta->slot,
-		.pos = meta->pos, .via = j->via, .no_keep = 1,
+		.pos = meta->pos, .via = j->via, .no_keep = 1, .patient = 1,
 	};
 	struct piece *p = calloc(1, sizeof(*p));
 

@@ -119,7 +119,7 @@ static int ask_ids(struct distribute *d)
 	struct arena a = ARENA_INIT;
 	struct buf *body = NULL;
 	struct wr w = WR_INIT;
-	struct m_grant_r r;
+	struct m_grant_r r = { .n_chunks = 0 };
 	char why[MSG_TEXT_MAX + 1];
 	int err;
 

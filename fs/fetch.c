@@ -118,6 +118,8 @@ static struct buf *join(struct fetch *ft, struct flight *f,
 		HASH_ADD(hh, ft->flights, id, sizeof(f->id), f);
 		there = f;
 	}
+	if (there && there != f && w && !f->want.patient)
+		__atomic_store_n(&there->want.patient, 0, __ATOMIC_RELAXED);
 	if (there && w)
 		STAILQ_INSERT_TAIL(&there->waiters, w, next);
 	/* Before the lock goes: once it runs it may end. */

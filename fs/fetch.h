@@ -36,6 +36,8 @@ struct fetch_want {
 	uint32_t pos;
 	uint8_t via;		/* enum way; VIA_AUTO: as the peer is set */
 	uint8_t no_keep;	/* 1: the caller stores it, if anybody */
+	uint8_t patient;	/* 1: in the background: its MD5 may be
+				   computed together with others' */
 	uint32_t timeout_ms;	/* 0: as the peer is set */
 	/* Called before done (may be NULL): the bytes came from peer @num, 0
 	 * from here.  Of several who wait for a chunk only the first's. */

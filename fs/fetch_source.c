@@ -79,7 +79,9 @@ static void check(struct attempt *a)
 {
 	a->hash.job.data = a->buf->data;
 	a->hash.job.len = a->buf->len;
-	a->hash.urgent = is_waited_for(a->flight);
+	a->hash.patient = __atomic_load_n(&a->flight->want.patient,
+					  __ATOMIC_RELAXED);
+	a->hash.urgent = !a->hash.patient && is_waited_for(a->flight);
 	a->hash.done = on_hashed;
 	hasher_submit(a->flight->fetch->parts->hasher, &a->hash);
 }

@@ -9,7 +9,8 @@
 
 #include "file_internal.h"
 
-enum { AHEAD_SLACK = 2 << 20, AHEAD_FIRST = 2 };
+enum { AHEAD_SLACK = 2 << 20, AHEAD_FIRST = 2,
+       AHEAD_BYTES = 16 << 20 };	/* or one slot, if that is more */
 
 /* Is it one? */
 static int in_sequence(struct file_handle *h, uint64_t off, size_t size)
@@ -28,8 +29,13 @@ static int in_sequence(struct file_handle *h, uint64_t off, size_t size)
 	return 1;
 }
 
+/* @most slots, but of a file with large ones fewer. */
 static void widen(struct file_handle *h, uint32_t most)
 {
+	uint32_t fit = AHEAD_BYTES / h->f->slot_size;
+
+	if (most > fit)
+		most = fit ? fit : 1;
 	h->window = h->window ? h->window * 2 : AHEAD_FIRST;
 	if (h->window > most)
 		h->window = most;

@@ -85,6 +85,8 @@ static void read_copy(struct pool_work *w)
 	uint64_t chunk = r->meta.chunk;
 	int err;
 
+	if (r->flags & SHELF_COLD)
+		store_cool(r->parts->store, chunk);
 	err = store_get(r->parts->store, chunk, &r->meta, &r->buf);
 	r->meta.chunk = chunk;
 	if (err == -EBADMSG) {

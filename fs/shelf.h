@@ -19,6 +19,8 @@
 /* From the disk even if it is in memory, and not into memory; hashed together
  * with others, when the hasher sees fit. */
 #define SHELF_DISK 1
+/* ... and not from the kernel's memory either. */
+#define SHELF_COLD 2
 
 /* @m: chunk, len and md5; ino, slot and pos if it came from the disk, else 0.
  * @b: m->len bytes with their MD5 behind them, inside cap; never written

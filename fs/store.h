@@ -83,6 +83,9 @@ int store_put(struct store *s, const struct chunk_meta *m, const void *data,
  * Blocking I/O. */
 int store_get(struct store *s, uint64_t chunk, struct chunk_meta *m,
 	      struct buf **out);
+/* The next store_get() reads it from the disk, not from the kernel's memory, if
+ * its bytes have reached the disk. */
+void store_cool(struct store *s, uint64_t chunk);
 /* Make earlier puts durable; skips those that are already or are absent. */
 int store_sync(struct store *s, const uint64_t *chunks, size_t n);
 /* 0, COPY_REPLICA or COPY_CACHED. */

@@ -1,9 +1,10 @@
 /*
  * hasher -- a thread that gathers MD5 work into batches.
  *
- * Waits until MD5_BATCH jobs are queued, or one of them is urgent, or
- * HASHER_WAIT_US have passed since the oldest came; then runs md5_many()
- * over what is there and calls each job's done.
+ * Waits until MD5_BATCH jobs are queued, or one of them has waited for as long
+ * as it may (an urgent one not at all, a patient one HASHER_PATIENT_US, any
+ * other HASHER_WAIT_US); then runs md5_many() over what is there and calls each
+ * job's done.
  * Adds to the counters MD5_BYTES and MD5_US.
  * Threads: submit from any, without a lock that done takes; done runs on the
  *          hasher's thread and must be quick (post to a loop or a pool); for
@@ -19,14 +20,16 @@
 #include "md5.h"
 
 #define HASHER_WAIT_US 8000	/* at 500 MB/s eight chunks of 512 KiB */
+#define HASHER_PATIENT_US 100000	/* at 20 MB/s four chunks of 512 KiB */
 #define HASHER_INLINE 16384	/* bytes: less work than handing them over */
 
 struct hash_job {
 	struct md5_job job;
-	int urgent;
+	int urgent;		/* somebody waits */
+	int patient;		/* nobody will for a while */
 	void (*done)(struct hash_job *j);
 	STAILQ_ENTRY(hash_job) next;	/* the hasher's */
-	uint64_t queued_us;	/* the hasher's */
+	uint64_t due_us;	/* the hasher's */
 };
 
 struct hasher;

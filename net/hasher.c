@@ -17,7 +17,7 @@ struct hasher {
 	/* guarded by lock */
 	STAILQ_HEAD(hash_queue, hash_job) queue;
 	size_t queued;
-	size_t urgent;		/* of those queued */
+	uint64_t due_us;	/* the earliest of those queued */
 	int hurry;		/* do not gather any longer */
 	int ending;
 };
@@ -25,14 +25,23 @@ struct hasher {
 /* Microseconds until what is queued is to be run; called with the lock. */
 static uint64_t time_left(const struct hasher *h)
 {
-	const struct hash_job *oldest = STAILQ_FIRST(&h->queue);
-	uint64_t age;
+	uint64_t now;
 
-	if (h->queued >= MD5_BATCH || h->urgent || h->hurry ||
-	    h->ending)
+	if (h->queued >= MD5_BATCH || h->hurry || h->ending)
 		return 0;
-	age = now_us() - oldest->queued_us;
-	return age < HASHER_WAIT_US ? HASHER_WAIT_US - age : 0;
+	now = now_us();
+	return now < h->due_us ? h->due_us - now : 0;
+}
+
+/* When the earliest of those that are left is due; called with the lock. */
+static void find_due(struct hasher *h)
+{
+	const struct hash_job *j;
+
+	h->due_us = UINT64_MAX;
+	STAILQ_FOREACH(j, &h->queue, next)
+		if (j->due_us < h->due_us)
+			h->due_us = j->due_us;
 }
 
 static void wait_us(struct hasher *h, uint64_t us)
@@ -68,10 +77,10 @@ static size_t next_batch(struct hasher *h, struct hash_job *out[MD5_BATCH])
 	while (n < MD5_BATCH && !STAILQ_EMPTY(&h->queue)) {
 		out[n] = STAILQ_FIRST(&h->queue);
 		STAILQ_REMOVE_HEAD(&h->queue, next);
-		h->urgent -= !!out[n]->urgent;
 		n++;
 	}
 	h->queued -= n;
+	find_due(h);
 	h->hurry = 0;
 	pthread_mutex_unlock(&h->lock);
 	return n;
@@ -121,6 +130,7 @@ int hasher_new(struct hasher **out)
 	pthread_cond_init(&h->wake, &attr);
 	pthread_condattr_destroy(&attr);
 	STAILQ_INIT(&h->queue);
+	h->due_us = UINT64_MAX;
 	err = pthread_create(&h->thread, NULL, hasher_thread, h);
 	if (err) {
 		pthread_cond_destroy(&h->wake);
@@ -138,14 +148,18 @@ void hasher_submit(struct hasher *h, struct hash_job *j)
 		run_batch(&j, 1);
 		return;
 	}
-	j->queued_us = now_us();
+	j->due_us = now_us() + (j->urgent    ? 0
+				: j->patient ? HASHER_PATIENT_US
+					     : HASHER_WAIT_US);
 	pthread_mutex_lock(&h->lock);
 	STAILQ_INSERT_TAIL(&h->queue, j, next);
 	h->queued++;
-	h->urgent += !!j->urgent;
-	/* The thread needs waking for the first and for what ends a wait. */
-	if (h->queued == 1 || h->queued == MD5_BATCH || j->urgent)
+	/* The thread needs waking for what is due sooner than the rest, and for
+	 * what ends a wait. */
+	if (j->due_us < h->due_us || h->queued == MD5_BATCH)
 		pthread_cond_signal(&h->wake);
+	if (j->due_us < h->due_us)
+		h->due_us = j->due_us;
 	pthread_mutex_unlock(&h->lock);
 }
 
