@@ -325,10 +325,14 @@ void ops_virtual_open(fuse_req_t req, fuse_ino_t ino,
 void ops_virtual_read(fuse_req_t req, size_t size, off_t off,
 		      struct fuse_file_info *fi)
 {
-	const struct virtual_text *t = text_of(fi);
+	struct virtual *v = ops_of(req)->virtual;
+	struct virtual_text *t = text_of(fi);
 	size_t at = (size_t)off < t->n ? (size_t)off : t->n;
 
+	/* Its release may come before the reply returns here. */
+	virtual_text_ref(v, t);
 	fuse_reply_buf(req, t->p + at, size < t->n - at ? size : t->n - at);
+	virtual_text_close(v, t);
 }
 
 void ops_virtual_release(fuse_req_t req, struct fuse_file_info *fi)

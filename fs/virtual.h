@@ -86,10 +86,12 @@ int virtual_path(struct virtual *v, uint64_t ino, char out[MSG_PATH_MAX]);
 /* Nodes that are not always there. */
 size_t virtual_count(struct virtual *v);
 
-/* A file's content, as it was when it was opened. */
+/* A file's content, as it was when it was opened.  Counted: its bytes stay
+ * until the last one closes it. */
 struct virtual_text {
 	char *p;
 	size_t n;
+	unsigned refs;		/* virtual's */
 };
 
 /* @top: the mount's top, "" or "/a/b" from the swarm's.  0; -EFBIG, -ENOMEM;
@@ -97,6 +99,7 @@ struct virtual_text {
 int virtual_text_open(struct virtual *v, const struct virtual_node *n,
 		      const char *top, const struct ask *ask,
 		      struct virtual_text **out);
+void virtual_text_ref(struct virtual *v, struct virtual_text *t);
 void virtual_text_close(struct virtual *v, struct virtual_text *t);
 
 #endif

@@ -146,15 +146,29 @@ int virtual_text_open(struct virtual *v, const struct virtual_node *n,
 		free(t);
 		return err;
 	}
+	t->refs = 1;
 	*out = t;
 	return 0;
 }
 
-void virtual_text_close(struct virtual *v, struct virtual_text *t)
+void virtual_text_ref(struct virtual *v, struct virtual_text *t)
 {
 	pthread_mutex_lock(&v->lock);
-	v->text_bytes -= t->n;
+	t->refs++;
 	pthread_mutex_unlock(&v->lock);
+}
+
+void virtual_text_close(struct virtual *v, struct virtual_text *t)
+{
+	unsigned left;
+
+	pthread_mutex_lock(&v->lock);
+	left = --t->refs;
+	if (!left)
+		v->text_bytes -= t->n;
+	pthread_mutex_unlock(&v->lock);
+	if (left)
+		return;
 	free(t->p);
 	free(t);
 }
