@@ -111,6 +111,10 @@ static const struct option *ours(const char *arg, const char **value)
 	for (const struct option *o = options; o->name; o++) {
 		size_t n = strlen(o->name);
 
+		*value = NULL;
+		if (!o->has_arg && arg[0] == '-' && arg[1] == o->val &&
+		    o->val != 'j' && !arg[2])
+			return o;
 		if (strncmp(arg, "--", 2) || strncmp(arg + 2, o->name, n) ||
 		    (arg[n + 2] && arg[n + 2] != '='))
 			continue;

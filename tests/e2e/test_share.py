@@ -255,9 +255,34 @@ def test_no_peer_here(one, src):
     s.bind(f"{src}/stale/socket")
     s.close()
     assert "no peer runs" in refused(one, f"{src}/stale", f)
-    if not os.path.exists("/var/lib/pspfs"):
-        done = one.pspfs("share", f, check=False)
-        assert done.returncode == 2 and "no peer runs" in done.stderr
+
+
+def at_home(swarm, links, *argv):
+    """pspfs share where /var/lib/pspfs has just these {name: store}."""
+    script = 'mount -t tmpfs none /var/lib && mkdir /var/lib/pspfs && cd /var/lib/pspfs && ' + \
+        "".join(f"ln -s {store} {name} && " for name, store in links.items()) + 'exec "$@"'
+    return run("unshare", "-m", "sh", "-c", script, "sh", program("pspfs"), "--tracker", swarm.tracker_addr,
+               "--key", swarm.key, "share", *argv, check=False)
+
+
+def test_which_peer(one, src):
+    """The only one that runs, of the usual stores; else it is to be named."""
+    a, b, _ = one.peers
+    f = make(f"{src}/which", os.urandom(1000))
+    done = at_home(one, {}, f)
+    assert done.returncode == 2 and "no peer runs" in done.stderr and "/var/lib/pspfs/peer:" in done.stderr
+    os.mkdir(f"{src}/idle")
+    done = at_home(one, {"peer": f"{src}/idle", "peer-9.9.9.9": a.store}, f)
+    assert done.returncode == 0, done.stderr
+    assert holders(one, "/which") == {0: {a.addr}}
+    both = {"peer-1.1.1.1": a.store, "peer-2.2.2.2": b.store}
+    done = at_home(one, both, f)
+    assert done.returncode == 2 and "several peers" in done.stderr and "--store" in done.stderr
+    assert all(f"/var/lib/pspfs/{name}" in done.stderr for name in both)
+    assert at_home(one, both, f, "--peer", "2.2.2.2").returncode == 0
+    assert holders(one, "/which") == {0: {a.addr, b.addr}}
+    assert "no peer runs" in at_home(one, both, f, "--peer", "3.3.3.3").stderr
+    assert at_home(one, both, f, "--peer", "2.2.2.2", "--store", a.store).returncode == 1
 
 
 def test_who_may(one, src):
