@@ -152,6 +152,25 @@ def test_a_file_that_differs(one, src):
     assert sum(b.addr in v for v in holders(one, "/differs").values()) == 33
 
 
+def test_what_was_read_before(one, src):
+    """Cached copies become replicas; or stay what they were."""
+    a, b, _ = one.peers
+    data = bytearray(os.urandom(20 * SLOT))
+    f = make(f"{src}/f", data)
+    share(one, a, f, "/cached")
+    ids = {c["id"] for c in one.info("/cached")["chunks"]}
+
+    def kinds():
+        return sorted(n.split(".")[1] for n in stored(b) if n.split(".")[0] in ids)
+    assert open(b.path("cached"), "rb").read() == data
+    wait_for(lambda: kinds() == ["cached"] * 20, "what was read to be kept")
+    data[19 * SLOT] ^= 1
+    assert "differ" in refused(one, b, make(f"{src}/bad", data), "/cached")
+    assert kinds() == ["cached"] * 20
+    assert share(one, b, f, "/cached")["chunks"] == 20
+    assert kinds() == ["chunk"] * 20
+
+
 def test_sizes_must_agree(one, src):
     a, b, _ = one.peers
     data = os.urandom(2 * SLOT)
