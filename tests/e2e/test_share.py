@@ -341,6 +341,19 @@ def test_a_full_store(make_swarm):
     assert share(s, a, small, "/small")["created"]
 
 
+def test_no_tracker(make_swarm):
+    """An error in words, when the peer's patience is at its end; then it works again."""
+    s = make_swarm(peers=1, tracker_args=["--copies", "1"], peer_options={"timeout": 1})
+    a = s.peers[0]
+    f = make(f"{s.dir}/f", os.urandom(SLOT))
+    s.kill_tracker()
+    why = refused(s, a, f, "/f")
+    assert "the tracker does not answer" in why and "running" in why
+    s.start_tracker()
+    wait_for(lambda: share(s, a, f, "/f", check=False).returncode == 0, "the peer to be back")
+    assert stored(a) and os.path.exists(a.path("f"))
+
+
 def test_psppeerd(make_swarm):
     """A machine that only lends its disk shares likewise; its socket goes with it."""
     s = make_swarm(peers=1, tracker_args=["--copies", "1"])
