@@ -26,6 +26,9 @@ int share_why_asked(struct share_run *r, int err, const char *what,
 {
 	if (err == -ECANCELED)
 		return share_why(r, err, "the peer is ending");
+	if (err == -EIO && (!said || !*said))
+		return share_why(r, err, "cannot %s %.255s: the tracker does "
+				 "not answer: is it running?", what, r->name);
 	return share_why(r, err, "cannot %s %.255s: %s", what, r->name,
 			 said && *said ? said : strerror(-err));
 }

@@ -27,7 +27,7 @@
 #include "parts.h"
 
 #define SHARE_BATCH MD5_BATCH
-#define SHARE_BATCH_BYTES (16u << 20)
+#define SHARE_BATCH_BYTES (8u << 20)
 #define SHARE_WHY_MAX 640
 
 struct share_env {

@@ -446,7 +446,7 @@ static void nonsense_is_a_failure(void **state)
 	core_answer(core, q->conn, q->number, M_sum, 0, "x", 1); /* twice */
 	assert_int_equal(core_end(core), 0);
 	tick();
-	next(M_sum);
+	assert_int_not_equal(next(M_sum)->conn, q->conn);
 }
 
 static void the_file_goes(void **state)

@@ -268,7 +268,7 @@ int core_digest_answered(struct core *c, uint32_t number, uint16_t status,
 	struct m_digested m;
 	struct m_sum_r r;
 	uint8_t kept = 0;
-	int err = 0;
+	int err = 0, read;
 
 	TAILQ_FOREACH(j, &c->digests->jobs, link)
 		if (j->number == number)
@@ -276,12 +276,13 @@ int core_digest_answered(struct core *c, uint32_t number, uint16_t status,
 	if (!j)
 		return 0;
 	j->number = 0;		/* the next tick gives the answer, or asks */
-	if (!status && !m_sum_r_decode(&r, &a, body, len)) {
+	read = !status && !m_sum_r_decode(&r, &a, body, len);
+	if (read) {
 		m = (struct m_digested){ .ino = j->ino, .version = r.version };
 		memcpy(m.md5, r.md5, MD5_LEN);
 		err = ns_digested(c->ns, &m, &kept);
 	}
-	if (!status && !kept)	/* it changed: the same peer is as good */
+	if (read && !kept)	/* it changed: the same peer is as good */
 		j->asked[j->tries - 1] = 0;
 	arena_fini(&a);
 	return err == -ENOENT ? 0 : err;

@@ -1,8 +1,9 @@
 """pspfs status and info, for people and for programs."""
 import hashlib
+import json
 import os
 
-from swarm import wait_for
+from swarm import program, run, wait_for
 
 SLOT = 512 * 1024
 
@@ -82,6 +83,14 @@ def test_a_chunk_on_disk_is_plain(swarm):
         assert hashlib.md5(raw[:70000]).hexdigest() == chunk["md5"]
         assert raw[70000:70008] == b"pspfsCHK"
         assert raw[70000 + 56:70000 + 72].hex() == chunk["md5"]
+
+
+def test_options_behind_the_verb(swarm):
+    said = run(program("pspfs"), "status", "--json", f"--tracker={swarm.tracker_addr}", "--key", swarm.key).stdout
+    assert len(json.loads(said)["peers"]) == 3
+    assert "usage:" in swarm.pspfs("status", "--help").stdout
+    done = swarm.pspfs("info", "--tracker", check=False)
+    assert done.returncode == 1 and "needs a value" in done.stderr
 
 
 def test_info_of_nothing(swarm):

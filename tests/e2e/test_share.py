@@ -152,6 +152,25 @@ def test_a_file_that_differs(one, src):
     assert sum(b.addr in v for v in holders(one, "/differs").values()) == 33
 
 
+def test_what_was_read_before(one, src):
+    """Cached copies become replicas; or stay what they were."""
+    a, b, _ = one.peers
+    data = bytearray(os.urandom(20 * SLOT))
+    f = make(f"{src}/f", data)
+    share(one, a, f, "/cached")
+    ids = {c["id"] for c in one.info("/cached")["chunks"]}
+
+    def kinds():
+        return sorted(n.split(".")[1] for n in stored(b) if n.split(".")[0] in ids)
+    assert open(b.path("cached"), "rb").read() == data
+    wait_for(lambda: kinds() == ["cached"] * 20, "what was read to be kept")
+    data[19 * SLOT] ^= 1
+    assert "differ" in refused(one, b, make(f"{src}/bad", data), "/cached")
+    assert kinds() == ["cached"] * 20
+    assert share(one, b, f, "/cached")["chunks"] == 20
+    assert kinds() == ["chunk"] * 20
+
+
 def test_sizes_must_agree(one, src):
     a, b, _ = one.peers
     data = os.urandom(2 * SLOT)
@@ -255,9 +274,34 @@ def test_no_peer_here(one, src):
     s.bind(f"{src}/stale/socket")
     s.close()
     assert "no peer runs" in refused(one, f"{src}/stale", f)
-    if not os.path.exists("/var/lib/pspfs"):
-        done = one.pspfs("share", f, check=False)
-        assert done.returncode == 2 and "no peer runs" in done.stderr
+
+
+def at_home(swarm, links, *argv):
+    """pspfs share where /var/lib/pspfs has just these {name: store}."""
+    script = 'mount -t tmpfs none /var/lib && mkdir /var/lib/pspfs && cd /var/lib/pspfs && ' + \
+        "".join(f"ln -s {store} {name} && " for name, store in links.items()) + 'exec "$@"'
+    return run("unshare", "-m", "sh", "-c", script, "sh", program("pspfs"), "--tracker", swarm.tracker_addr,
+               "--key", swarm.key, "share", *argv, check=False)
+
+
+def test_which_peer(one, src):
+    """The only one that runs, of the usual stores; else it is to be named."""
+    a, b, _ = one.peers
+    f = make(f"{src}/which", os.urandom(1000))
+    done = at_home(one, {}, f)
+    assert done.returncode == 2 and "no peer runs" in done.stderr and "/var/lib/pspfs/peer:" in done.stderr
+    os.mkdir(f"{src}/idle")
+    done = at_home(one, {"peer": f"{src}/idle", "peer-9.9.9.9": a.store}, f)
+    assert done.returncode == 0, done.stderr
+    assert holders(one, "/which") == {0: {a.addr}}
+    both = {"peer-1.1.1.1": a.store, "peer-2.2.2.2": b.store}
+    done = at_home(one, both, f)
+    assert done.returncode == 2 and "several peers" in done.stderr and "--store" in done.stderr
+    assert all(f"/var/lib/pspfs/{name}" in done.stderr for name in both)
+    assert at_home(one, both, f, "--peer", "2.2.2.2").returncode == 0
+    assert holders(one, "/which") == {0: {a.addr, b.addr}}
+    assert "no peer runs" in at_home(one, both, f, "--peer", "3.3.3.3").stderr
+    assert at_home(one, both, f, "--peer", "2.2.2.2", "--store", a.store).returncode == 1
 
 
 def test_who_may(one, src):
@@ -295,6 +339,19 @@ def test_a_full_store(make_swarm):
     assert not stored(a) and os.listdir(a.mnt) == []
     small = make(f"{s.dir}/small", os.urandom(4 << 20))
     assert share(s, a, small, "/small")["created"]
+
+
+def test_no_tracker(make_swarm):
+    """An error in words, when the peer's patience is at its end; then it works again."""
+    s = make_swarm(peers=1, tracker_args=["--copies", "1"], peer_options={"timeout": 1})
+    a = s.peers[0]
+    f = make(f"{s.dir}/f", os.urandom(SLOT))
+    s.kill_tracker()
+    why = refused(s, a, f, "/f")
+    assert "the tracker does not answer" in why and "running" in why
+    s.start_tracker()
+    wait_for(lambda: share(s, a, f, "/f", check=False).returncode == 0, "the peer to be back")
+    assert stored(a) and os.path.exists(a.path("f"))
 
 
 def test_psppeerd(make_swarm):
