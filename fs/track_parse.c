@@ -167,6 +167,15 @@ static int read_number(struct reader *r, const char *key, int base,
 
 /* ---------------------------------------------------------------- the head */
 
+/* A path from the top, to something that can be a file's name. */
+static int is_name(const char *name)
+{
+	const char *own = strrchr(name, '/');
+
+	return name[0] == '/' && strlen(name) < MSG_PATH_MAX && own[1] &&
+	       strcmp(own, "/.") && strcmp(own, "/..");
+}
+
 static int read_name(struct reader *r)
 {
 	int err = expect(r, "name");
@@ -196,7 +205,7 @@ static int read_name(struct reader *r)
 		*out++ = (char)v;
 	}
 	*out = 0;
-	if (r->t->name[0] != '/' || strlen(r->t->name) >= MSG_PATH_MAX)
+	if (!is_name(r->t->name))
 		return bad(r, "that is no name of a file in a swarm");
 	return line_ends(r);
 }
