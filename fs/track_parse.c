@@ -117,8 +117,10 @@ static int take_md5(struct reader *r, uint8_t out[MD5_LEN])
 	char pair[3] = "";
 	uint64_t v;
 
+	if (strlen(w) != 2 * MD5_LEN)
+		return bad(r, "'%.40s' is no MD5", w);
 	for (int i = 0; i < MD5_LEN; i++) {
-		memcpy(pair, strlen(w) == 2 * MD5_LEN ? w + 2 * i : "", 2);
+		memcpy(pair, w + 2 * i, 2);
 		if (number(pair, 16, 255, &v))
 			return bad(r, "'%.40s' is no MD5", w);
 		out[i] = (uint8_t)v;
