@@ -88,15 +88,14 @@ static int allocate(struct part *p)
 	return 0;
 }
 
-int part_open(struct part *p, const struct track *track, const char *dest)
+static int open_locked(struct part *p)
 {
 	struct stat st;
 
-	*p = (struct part){ .track = track, .dest = dest, .fd = -1 };
-	if (snprintf(p->path, sizeof(p->path), "%s" PART_SUFFIX, dest) >=
+	if (snprintf(p->path, sizeof(p->path), "%s" PART_SUFFIX, p->dest) >=
 	    (int)sizeof(p->path))
 		return fail(p, -ENAMETOOLONG, "%s: the name is too long: give "
-			    "a shorter one", dest);
+			    "a shorter one", p->dest);
 	p->fd = open(p->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
 	if (p->fd < 0)
 		return fail(p, -errno, "cannot write %s: %s: give another "
@@ -108,11 +107,22 @@ int part_open(struct part *p, const struct track *track, const char *dest)
 		return fail(p, -EBUSY, "%s: another pspfs get is writing it: "
 			    "let it end or give another DEST", p->path);
 	p->resumed = st.st_size > 0;
-	if (ftruncate(p->fd, (off_t)track->size))
+	if (ftruncate(p->fd, (off_t)p->track->size))
 		return fail_io(p, -errno, "write");
 	if (p->resumed)
 		clear_holes(p);
 	return 0;
+}
+
+int part_open(struct part *p, const struct track *track, const char *dest)
+{
+	int err;
+
+	*p = (struct part){ .track = track, .dest = dest, .fd = -1 };
+	err = open_locked(p);
+	if (err)
+		part_close(p);
+	return err;
 }
 
 void part_close(struct part *p)

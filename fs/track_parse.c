@@ -117,8 +117,10 @@ static int take_md5(struct reader *r, uint8_t out[MD5_LEN])
 	char pair[3] = "";
 	uint64_t v;
 
+	if (strlen(w) != 2 * MD5_LEN)
+		return bad(r, "'%.40s' is no MD5", w);
 	for (int i = 0; i < MD5_LEN; i++) {
-		memcpy(pair, strlen(w) == 2 * MD5_LEN ? w + 2 * i : "", 2);
+		memcpy(pair, w + 2 * i, 2);
 		if (number(pair, 16, 255, &v))
 			return bad(r, "'%.40s' is no MD5", w);
 		out[i] = (uint8_t)v;
@@ -167,6 +169,15 @@ static int read_number(struct reader *r, const char *key, int base,
 
 /* ---------------------------------------------------------------- the head */
 
+/* A path from the top, to something that can be a file's name. */
+static int is_name(const char *name)
+{
+	const char *own = strrchr(name, '/');
+
+	return name[0] == '/' && strlen(name) < MSG_PATH_MAX && own[1] &&
+	       strcmp(own, "/.") && strcmp(own, "/..");
+}
+
 static int read_name(struct reader *r)
 {
 	int err = expect(r, "name");
@@ -196,7 +207,7 @@ static int read_name(struct reader *r)
 		*out++ = (char)v;
 	}
 	*out = 0;
-	if (r->t->name[0] != '/' || strlen(r->t->name) >= MSG_PATH_MAX)
+	if (!is_name(r->t->name))
 		return bad(r, "that is no name of a file in a swarm");
 	return line_ends(r);
 }

@@ -230,6 +230,9 @@ static void every_damage(void **state)
 	damaged("pspfs-track 1", "pspfs-track 1 x", 1);
 	damaged("name /dir", "name dir", 2);
 	damaged("name /", "nom /", 2);
+	damaged("/a%20b%25%0A", "/", 2);
+	damaged("/a%20b%25%0A", "/..", 2);
+	damaged("/a%20b%25%0A", "/.", 2);
 	damaged("%20", "%2 ", 2);
 	damaged("%20", "%2g", 2);
 	damaged("%20", "%00", 2);

@@ -10,7 +10,6 @@ import os
 import random
 import signal
 import subprocess
-import threading
 import time
 
 import pytest
@@ -199,7 +198,7 @@ def test_list(swarm):
 # ---------------------------------------------------------------- interrupted
 
 @contextlib.contextmanager
-def slow_swarm(tmp_path_factory, rate="80mbit", latency="50ms", **kw):
+def slow_swarm(rate="80mbit", latency="50ms", **kw):
     """A swarm whose loopback is slow, in a network namespace of its own."""
     ns = f"pspfs-get-{os.getpid()}"
     run("ip", "netns", "add", ns)
@@ -215,8 +214,8 @@ def slow_swarm(tmp_path_factory, rate="80mbit", latency="50ms", **kw):
 
 
 @pytest.fixture
-def slow(tmp_path_factory):
-    with slow_swarm(tmp_path_factory, peers=2) as s:
+def slow():
+    with slow_swarm(peers=2) as s:
         yield s
 
 
@@ -259,6 +258,52 @@ def test_resume(slow, tmp_path, sig):
     assert got["bytes_fetched"] == size - got["bytes_resumed"]
     only(tmp_path, "out")
     wait_for(lambda: not guests(slow), "the guests to be forgotten", 15)
+
+
+def test_one_at_a_time(slow, tmp_path):
+    """Two that write the same DEST: the second is refused, and harms nothing."""
+    data = os.urandom(24 * SLOT)
+    open(slow.peers[0].path("f"), "wb").write(data)
+    slow.slow()
+    proc = start_get(slow, "/f", tmp_path / "out")
+    wait_for(lambda: part_bytes(tmp_path / "out.part") > 2, "a part of it", 60)
+    done = run(*pspfs(slow, "get", "/f", tmp_path / "out"), check=False)
+    assert done.returncode == 2 and "another pspfs get" in done.stderr
+    assert len(os.listdir(tmp_path)) == 2
+    finish(proc)
+    assert open(tmp_path / "out", "rb").read() == data
+    only(tmp_path, "out")
+
+
+@pytest.mark.parametrize("copies", [2, 1])
+def test_a_seeder_dies(tmp_path, copies):
+    """Half-way: with another copy nothing is lost; else the ranges are named."""
+    with slow_swarm(peers=2, tracker_args=["--copies", str(copies)]) as s:
+        a, b = s.peers
+        data = os.urandom(24 * SLOT)
+        for i in range(2):              # a half by each
+            with open(s.peers[i].path("f"), "r+b" if i else "wb") as f:
+                f.seek(12 * i * SLOT)
+                f.write(data[12 * i * SLOT:12 * (i + 1) * SLOT])
+        wait_for(lambda: s.status()["under_replicated_chunks"] == 0, "the copies")
+        s.slow()
+        proc = start_get(s, "/f", tmp_path / "out", "--timeout", "3")
+        wait_for(lambda: part_bytes(tmp_path / "out.part") > 6, "a part of it", 60)
+        b.kill()
+        if copies == 2:
+            finish(proc)
+            assert open(tmp_path / "out", "rb").read() == data
+            return
+        out, err = proc.communicate(timeout=60 * SLOWER)
+        assert proc.returncode == 2 and "no active peer has" in err
+        missing = [r for first, end in json.loads(out)["missing"] for r in range(first // SLOT, end // SLOT)]
+        assert missing and set(missing) <= set(range(12, 24))
+        part = open(tmp_path / "out.part", "rb").read()
+        for i in set(range(24)) - set(missing):
+            assert part[i * SLOT:(i + 1) * SLOT] == data[i * SLOT:(i + 1) * SLOT]
+        b.start()
+        assert get(s, "/f", tmp_path / "out")["bytes_fetched"] == len(missing) * SLOT
+        assert open(tmp_path / "out", "rb").read() == data
 
 
 def test_missing_ranges(make_swarm, tmp_path):
@@ -304,7 +349,7 @@ def test_without_a_tracker(make_swarm, tmp_path):
 
 def test_a_changed_file(make_swarm, tmp_path):
     """An old tracker file gives the old content, or says that it is old."""
-    s = make_swarm(peers=2, tracker_args=["--grace", "1"] if False else [])
+    s = make_swarm(peers=2)
     a = s.peers[0]
     old = os.urandom(2 * SLOT)
     open(a.path("f"), "wb").write(old)
@@ -333,8 +378,8 @@ def test_fifty_receivers(make_swarm, tmp_path):
     assert len(s.status()["peers"]) == 3
 
 
-def test_receivers_help_one_another(tmp_path, tmp_path_factory):
-    with slow_swarm(tmp_path_factory, rate="200mbit", peers=2) as s:
+def test_receivers_help_one_another(tmp_path):
+    with slow_swarm(rate="200mbit", peers=2) as s:
         data = os.urandom(48 * SLOT)
         open(s.peers[0].path("f"), "wb").write(data)
         s.slow()
