@@ -296,7 +296,7 @@ static void print_text(const struct watch *v, const struct replicate *r,
 	printf("\n%" PRIu64 ".%03" PRIu64 " s; in the whole swarm meanwhile:\n",
 	       took_ms / 1000, took_ms % 1000);
 	for (size_t i = 0; i < sizeof(shown) / sizeof(*shown); i++)
-		if (i < 2 || moved(r, shown[i]))
+		if (i < 2 || r->via == VIA_TRACKER || moved(r, shown[i]))
 			printf("  %-34s %14" PRIu64 "\n",
 			       counter_text(shown[i]), moved(r, shown[i]));
 }

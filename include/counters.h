@@ -48,19 +48,19 @@
 	COUNTER(RELAY_FOUND, 31, "relay_found",                              \
 		"chunks given to the tracker")                               \
 	COUNTER(RELAY_RESENT, 32, "relay_retransmissions",                   \
-		"relay datagrams sent again")                                \
+		"datagrams sent again (retransmissions)")                    \
 	COUNTER(RELAY_BY_TCP, 33, "relay_by_tcp",                            \
 		"relay requests by TCP after lost datagrams")                \
 	COUNTER(RELAY_REQUESTS, 34, "relay_requests",                        \
-		"requests for a chunk at the relay")                         \
-	COUNTER(RELAY_HITS, 35, "relay_hits", "of them, in its cache")       \
-	COUNTER(RELAY_MISSES, 36, "relay_misses", "of them, not there")      \
+		"requests at the relay")                                     \
+	COUNTER(RELAY_HITS, 35, "relay_hits", "hits in its cache")           \
+	COUNTER(RELAY_MISSES, 36, "relay_misses", "misses")                  \
 	COUNTER(RELAY_COALESCED, 37, "relay_coalesced",                      \
-		"of them, for what was sought already")                      \
+		"misses for what was sought already")                        \
 	COUNTER(RELAY_DIRECTED, 38, "relay_directed",                        \
 		"chunks asked of one holder")                                \
 	COUNTER(RELAY_BROADCASTS, 39, "relay_broadcasts",                    \
-		"chunks asked of every peer")                                \
+		"broadcasts: chunks asked of every peer")                    \
 	COUNTER(RELAY_DUPLICATES, 40, "relay_duplicates",                    \
 		"duplicate answers dropped")                                 \
 	COUNTER(RELAY_NOWHERE, 41, "relay_nowhere",                          \

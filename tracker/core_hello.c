@@ -105,7 +105,8 @@ static int check_peer(struct core *c, struct req *r, const struct m_hello *m,
 /* Is it time to try whether others can connect to @p? */
 static void probe(struct core *c, struct peer *p)
 {
-	if (!c->io.probe || !peer_live(p) || c->now.ms < p->probe_ms)
+	if (!c->io.probe || p->guest || !peer_live(p) ||
+	    c->now.ms < p->probe_ms)
 		return;
 	p->probe_ms = c->now.ms + CORE_PROBE_MS;
 	c->io.probe(c->io.arg, p->id, p->addr, p->port);

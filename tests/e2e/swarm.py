@@ -161,6 +161,36 @@ class Peer:
         return None
 
 
+class Lender:
+    """One psppeerd: a peer without a folder."""
+
+    def __init__(self, swarm, k, options):
+        self.swarm = swarm
+        self.addr = f"127.0.0.{100 + k}"
+        self.store = f"{swarm.dir}/lent{k}"
+        self.log = f"{swarm.dir}/lender{k}.log"
+        opts = dict(tracker=swarm.tracker_addr, key=swarm.key, addr=self.addr, port=swarm.port + 1,
+                    store=self.store, capacity="4G", log=self.log)
+        opts.update(options)
+        argv = [a for k, v in opts.items() for a in (f"--{k}", str(v))]
+        self.proc = subprocess.Popen([*swarm.prefix, program("psppeerd"), "--foreground", *argv],
+                                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                     stderr=open(self.log, "ab"))
+
+    read_log = Peer.read_log
+    chunk_file = Peer.chunk_file
+
+    def kill(self):
+        assert self.proc.poll() is None, self.read_log()
+        self.proc.kill()
+        self.proc.wait(10)
+
+    def stop(self):
+        if self.proc.poll() != -signal.SIGKILL:
+            code = end(self.proc)
+            assert code == 0, f"psppeerd at {self.addr} ended with {code}:\n{self.read_log()}"
+
+
 class Swarm:
     up = []             # those that now are
 
@@ -174,6 +204,7 @@ class Swarm:
         self.prefix = list(prefix)      # e.g. to run inside a network namespace
         self.tracker = None
         self.peers = []
+        self.lenders = []
         Swarm.up.append(self)
         try:
             self.start_tracker()
@@ -215,9 +246,21 @@ class Swarm:
         self.peers.append(peer)
         return peer.start()
 
-    def pspfs(self, *argv, check=True):
+    def add_lenders(self, n, **options):
+        """So many peers without a folder, registered."""
+        first = len(self.lenders)
+        self.lenders += [Lender(self, first + k, options) for k in range(n)]
+        wanted = {p.addr for p in self.lenders if p.proc.poll() is None}
+
+        def there():
+            active = {p["address"].split(":")[0] for p in self.status()["peers"] if p["state"] == "active"}
+            return wanted <= active
+        wait_for(there, f"{n} lenders", 60)
+        return self.lenders[first:]
+
+    def pspfs(self, *argv, check=True, timeout=120):
         return run(*self.prefix, program("pspfs"), "--tracker", self.tracker_addr, "--key", self.key,
-                   *argv, check=check)
+                   *argv, check=check, timeout=timeout)
 
     def status(self):
         return json.loads(self.pspfs("--json", "status").stdout)
@@ -231,7 +274,7 @@ class Swarm:
 
     def logs(self):
         """The ends of all logs."""
-        texts = [f"--- {p.addr}\n{p.read_log()[-4000:]}" for p in self.peers]
+        texts = [f"--- {p.addr}\n{p.read_log()[-4000:]}" for p in self.peers + self.lenders]
         with contextlib.suppress(OSError):
             texts.append("--- tracker\n" + open(f"{self.dir}/tracker.log", errors="replace").read()[-4000:])
         return "\n".join(texts)
@@ -239,7 +282,7 @@ class Swarm:
     def close(self, check=True):
         Swarm.up.remove(self)
         faults = []
-        for p in self.peers:
+        for p in self.peers + self.lenders:
             try:
                 p.stop()
             except (AssertionError, subprocess.SubprocessError) as e:
