@@ -108,8 +108,11 @@ int link_beat_start(struct link *l, struct rpc *c)
 	if (err)
 		return err;
 	l->dgrams_lost = 0;
-	return loop_every(l->loop, &l->beat_timer, l->heartbeat_ms,
-			  on_beat_timer, l);
+	err = loop_every(l->loop, &l->beat_timer, l->heartbeat_ms,
+			 on_beat_timer, l);
+	if (!err)
+		send_beat(l);	/* it also tells where datagrams reach us */
+	return err;
 }
 
 void link_beat_stop(struct link *l)

@@ -165,8 +165,7 @@ static int on_seek(struct via *v, struct rpc_req *q, struct arena *a)
 
 	if (err)
 		return err;
-	via_give(v, &m);
-	rpc_req_free(q);
+	via_give(v, &m, q);
 	return 0;
 }
 
@@ -232,7 +231,7 @@ static void on_dgram(struct loop_work *w)
 	if (n->type == M_want_r && !m_want_r_decode(&want, &a, n->body, n->len))
 		via_want_acked(v, want.ids, want.n_ids);
 	else if (n->type == M_seek && !m_seek_decode(&seek, &a, n->body, n->len))
-		via_give(v, &seek);
+		via_give(v, &seek, NULL);
 	arena_fini(&a);
 	free(n);
 	gate_leave(&v->gate);

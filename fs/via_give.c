@@ -1,7 +1,7 @@
 /*
  * via_give -- chunks that the tracker seeks, given if they are here.
  *
- * seek -> seek_r by datagram (these come; if it was directed: these are not
+ * seek -> seek_r the same way (these come; if it was directed: these are not
  * here) -> shelf (memory or disk, verified) -> found on the connection.
  */
 #include <errno.h>
@@ -138,24 +138,24 @@ static int give_one(struct via *v, uint64_t chunk)
 	return 1;
 }
 
-void via_give(struct via *v, const struct m_seek *s)
+void via_give(struct via *v, const struct m_seek *s, struct rpc_req *q)
 {
 	uint64_t here[MSG_WANT_MAX], absent[MSG_WANT_MAX];
 	struct m_seek_r r = { .here = here, .absent = absent };
 	struct wr w = WR_INIT;
 
-	if (v->closing || !v->up)
-		return;
 	for (uint32_t i = 0; i < s->n_ids; i++) {
-		if (give_one(v, s->ids[i]))
+		if (!v->closing && v->up && give_one(v, s->ids[i]))
 			here[r.n_here++] = s->ids[i];
 		else if (s->directed)
 			absent[r.n_absent++] = s->ids[i];
 	}
-	if (r.n_here || r.n_absent) {
-		m_seek_r_encode(&w, &r);	/* a failure shows in w.err */
+	m_seek_r_encode(&w, &r);	/* a failure shows in w.err */
+	if (q)
+		rpc_reply(q, &w, NULL);
+	else if (r.n_here || r.n_absent)
 		link_dgram(v->parts->link, M_seek_r, &w);
-	}
+	wr_fini(&w);
 	start_some(v);
 }
 

@@ -94,7 +94,8 @@ void via_want_end(struct via *v, int err);
 uint64_t via_draw(struct via *v);
 
 /* via_give.c */
-void via_give(struct via *v, const struct m_seek *s);
+/* @q: it came on the connection, and is answered there; NULL: by datagram. */
+void via_give(struct via *v, const struct m_seek *s, struct rpc_req *q);
 void via_give_end(struct via *v);
 
 #endif

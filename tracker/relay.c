@@ -24,6 +24,7 @@ int relay_new(struct relay **out, const struct relay_config *cfg,
 	r->rng = cfg->seed;
 	TAILQ_INIT(&r->queued);
 	TAILQ_INIT(&r->seeking);
+	TAILQ_INIT(&r->met);
 	*out = r;
 	return 0;
 }
@@ -38,8 +39,8 @@ struct rpeer *relay_peer(const struct relay *r, uint64_t id)
 	return p;
 }
 
-struct wanted *relay_wanted(const struct relay *r, uint64_t peer,
-			    uint64_t chunk)
+static struct wanted *wanted_find(const struct relay *r, uint64_t peer,
+				  uint64_t chunk)
 {
 	struct wanted key, *w;
 
@@ -48,6 +49,13 @@ struct wanted *relay_wanted(const struct relay *r, uint64_t peer,
 	key.key.chunk = chunk;
 	HASH_FIND(hh, r->wanted, &key.key, sizeof(key.key), w);
 	return w;
+}
+
+int relay_waits(const struct relay *r, uint64_t peer, uint64_t chunk)
+{
+	const struct wanted *w = wanted_find(r, peer, chunk);
+
+	return w && w->flight;
 }
 
 static struct wanted *wanted_new(struct relay *r, struct rpeer *p,
@@ -70,13 +78,30 @@ static struct wanted *wanted_new(struct relay *r, struct rpeer *p,
 	return w;
 }
 
+static int is_met(const struct wanted *w)
+{
+	return !w->flight && !w->entry;
+}
+
 /* It waits nowhere any more. */
 static void wanted_free(struct relay *r, struct wanted *w)
 {
 	HASH_DELETE(hh, r->wanted, w);
 	LIST_REMOVE(w, of_peer);
-	w->peer->n_wants--;
+	if (w->met_ms)
+		TAILQ_REMOVE(&r->met, w, wait);
+	else
+		w->peer->n_wants--;
 	free(w);
+}
+
+void relay_forget_met(struct relay *r, uint64_t now_ms)
+{
+	struct wanted *w;
+
+	while ((w = TAILQ_FIRST(&r->met)) &&
+	       now_ms - w->met_ms >= RELAY_STRAY_MS)
+		wanted_free(r, w);
 }
 
 static void leave_flight(struct wanted *w)
@@ -167,11 +192,11 @@ static int want_missing(struct relay *r, struct rpeer *p, uint64_t chunk)
 
 static int want_one(struct relay *r, struct rpeer *p, uint64_t chunk)
 {
+	struct wanted *w = wanted_find(r, p->id, chunk);
 	struct lru_entry *e;
-	struct wanted *w;
 
-	if (relay_wanted(r, p->id, chunk))
-		return 1;	/* asked once more */
+	if (w)		/* asked once more; or this was overtaken */
+		return !is_met(w);
 	if (p->n_wants >= RELAY_PENDING_MAX)
 		return 0;
 	e = lru_get(r->lru, chunk);
@@ -202,12 +227,15 @@ uint32_t relay_want(struct relay *r, uint64_t peer, uint64_t *ids,
 void relay_delivered(struct relay *r, uint64_t peer, uint64_t chunk,
 		     uint64_t now_ms)
 {
-	struct wanted *w = relay_wanted(r, peer, chunk);
+	struct wanted *w = wanted_find(r, peer, chunk);
 
 	if (!w || !w->entry)
 		return;
 	lru_unpin(w->entry);
-	wanted_free(r, w);
+	w->entry = NULL;
+	w->met_ms = now_ms ? now_ms : 1;
+	w->peer->n_wants--;
+	TAILQ_INSERT_TAIL(&r->met, w, wait);
 	relay_start_queued(r, now_ms);
 }
 
@@ -238,7 +266,7 @@ static void peer_free(struct relay *r, struct rpeer *p)
 	while ((w = LIST_FIRST(&p->wants))) {
 		if (w->flight)
 			leave_flight(w);
-		else
+		else if (w->entry)
 			lru_unpin(w->entry);
 		wanted_free(r, w);
 	}
@@ -279,10 +307,15 @@ void relay_free(struct relay *r)
 
 void relay_stat(const struct relay *r, struct relay_stat *out)
 {
+	const struct wanted *w;
+	uint32_t n_met = 0;
+
+	TAILQ_FOREACH(w, &r->met, wait)
+		n_met++;
 	*out = (struct relay_stat){
 		.cached = lru_bytes(r->lru),
 		.limit = lru_limit(r->lru),
 		.flights = HASH_COUNT(r->flights),
-		.pending = HASH_COUNT(r->wanted),
+		.pending = HASH_COUNT(r->wanted) - n_met,
 	};
 }

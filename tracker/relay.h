@@ -32,6 +32,8 @@
 #define RELAY_HOLDERS_MAX 8	/* of a chunk, remembered to be asked */
 #define RELAY_TRIES 5		/* datagrams, before TCP */
 #define RELAY_TRY_MS 25		/* pause after the first; then doubled */
+#define RELAY_STRAY_MS 300	/* a want so soon after its delivery is one
+				   that was overtaken */
 #define RELAY_ANSWER_MS 2000	/* for the bytes, once somebody said yes */
 
 struct relay;

@@ -10,17 +10,19 @@
 #include "relay.h"
 #include "table.h"
 
-/* A chunk that a peer wants: it waits in its flight, or it is being sent. */
+/* A chunk that a peer wants: it waits in its flight, or it is being sent; or
+ * it was, a moment ago. */
 struct wanted {
 	struct {
 		uint64_t peer, chunk;
 	} key;
 	UT_hash_handle hh;
-	TAILQ_ENTRY(wanted) wait;	/* of flight.waiting */
+	TAILQ_ENTRY(wanted) wait;	/* of flight.waiting, or relay.met */
 	LIST_ENTRY(wanted) of_peer;
 	struct rpeer *peer;
 	struct flight *flight;		/* NULL: it is being sent ... */
-	struct lru_entry *entry;	/* ... this, pinned */
+	struct lru_entry *entry;	/* ... this, pinned; NULL: it was */
+	uint64_t met_ms;
 };
 
 struct rpeer {
@@ -65,18 +67,21 @@ struct relay {
 	struct wanted *wanted;
 	struct flight *flights;
 	TAILQ_HEAD(flights, flight) queued, seeking;
+	TAILQ_HEAD(, wanted) met;	/* in order of met_ms */
 	uint32_t n_seeking;
 };
 
 /* relay.c */
 struct rpeer *relay_peer(const struct relay *r, uint64_t id);
-/* What @peer wants of it; or NULL. */
-struct wanted *relay_wanted(const struct relay *r, uint64_t peer,
-			    uint64_t chunk);
+/* Does @peer wait for it? */
+int relay_waits(const struct relay *r, uint64_t peer, uint64_t chunk);
 /* It is in the cache: all who wait get it; ends the flight. */
 void relay_serve(struct relay *r, struct flight *f, struct lru_entry *e);
 /* It cannot be had: all who wait are told; ends the flight. */
 void relay_give_up(struct relay *r, struct flight *f);
+
+/* Those that were met a while ago are forgotten. */
+void relay_forget_met(struct relay *r, uint64_t now_ms);
 
 /* relay_seek.c */
 struct flight *relay_flight(const struct relay *r, uint64_t chunk);

@@ -94,7 +94,7 @@ static unsigned seek_all(struct relay *r, const struct flight *f)
 	unsigned n = 0;
 
 	HASH_ITER (hh, r->peers, p, next) {
-		if (relay_wanted(r, p->id, f->chunk))
+		if (relay_waits(r, p->id, f->chunk))
 			continue;
 		seek(r, f, p->id, 0);
 		n++;
@@ -130,7 +130,7 @@ static uint64_t choose_holder(struct relay *r, const struct flight *f)
 
 	for (uint32_t i = 0; i < f->n_holders; i++)
 		if (relay_peer(r, f->holders[i]) &&
-		    !relay_wanted(r, f->holders[i], f->chunk))
+		    !relay_waits(r, f->holders[i], f->chunk))
 			up[n++] = f->holders[i];
 	return n ? up[draw(r) % n] : 0;
 }
@@ -170,6 +170,7 @@ void relay_tick(struct relay *r, uint64_t now_ms)
 		if (f->state != FLIGHT_CHECKING && f->next_ms <= now_ms)
 			go_on(r, f, now_ms);
 	}
+	relay_forget_met(r, now_ms);
 	relay_start_queued(r, now_ms);
 }
 

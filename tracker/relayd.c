@@ -137,18 +137,18 @@ static void on_want(struct relayd *rd, const struct dgram *d,
 	arena_fini(&a);
 }
 
-static void on_seek_r(struct relayd *rd, const struct dgram *d,
-		      struct member *m)
+void relayd_seek_r(struct relayd *rd, uint64_t peer, const void *body,
+		   size_t len)
 {
 	struct arena a = ARENA_INIT;
 	struct m_seek_r r;
 	uint64_t now = now_ms();
 
-	if (!m_seek_r_decode(&r, &a, d->body, d->len)) {
+	if (!m_seek_r_decode(&r, &a, body, len)) {
 		for (uint32_t i = 0; i < r.n_here; i++)
-			relay_here(rd->relay, m->peer, r.here[i], now);
+			relay_here(rd->relay, peer, r.here[i], now);
 		for (uint32_t i = 0; i < r.n_absent; i++)
-			relay_absent(rd->relay, m->peer, r.absent[i], now);
+			relay_absent(rd->relay, peer, r.absent[i], now);
 	}
 	arena_fini(&a);
 }
@@ -168,7 +168,7 @@ static void on_dgram(const struct dgram *d, void *arg)
 	if (d->type == M_want)
 		on_want(rd, d, m);
 	else
-		on_seek_r(rd, d, m);
+		relayd_seek_r(rd, m->peer, d->body, d->len);
 	relayd_flush_soon(rd);
 }
 
@@ -274,7 +274,9 @@ static void on_down(struct rpc *c, int err, void *arg)
 	struct member *m = k->member;
 	struct relayd *rd = k->rd;
 
-	(void)err;
+	if (m && err != -ECANCELED && err != -ECONNRESET)
+		log_warn("the relay connection of peer %016llx ended: %s",
+			 (unsigned long long)m->peer, strerror(-err));
 	if (m && m->rpc == c) {
 		rpc_unref(c);
 		m->rpc = NULL;

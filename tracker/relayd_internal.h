@@ -11,6 +11,7 @@
 #include "relayd.h"
 #include "table.h"
 
+#define RELAYD_SEEK_MS 5000	/* for an answer to a seek by TCP */
 #define RELAYD_RESOLVE_MAX 512	/* ids of one job for the core */
 
 /* Seeks for one peer that go in one datagram. */
@@ -71,6 +72,9 @@ struct relayd {
 
 /* relayd.c */
 struct member *relayd_member(const struct relayd *rd, uint64_t peer);
+/* An answer to a seek, by whichever way. */
+void relayd_seek_r(struct relayd *rd, uint64_t peer, const void *body,
+		   size_t len);
 /* What was gathered leaves at the end of this turn of the loop. */
 void relayd_flush_soon(struct relayd *rd);
 

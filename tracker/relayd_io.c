@@ -73,6 +73,35 @@ static int io_resolve(void *arg, uint64_t chunk)
 
 /* ---------------------------------------------------------------- seeks */
 
+struct asked {
+	struct relayd *rd;
+	uint64_t peer;
+};
+
+static void on_seek_r(void *arg, int err, const struct rpc_answer *a)
+{
+	struct asked *k = arg;
+	struct relayd *rd = k->rd;
+
+	if (!err)
+		relayd_seek_r(rd, k->peer, a->body->data, a->body->len);
+	if (a)
+		relayd_flush_soon(rd);
+	free(k);
+	gate_leave(&rd->gate);
+}
+
+static void seek_by_tcp(struct relayd *rd, struct member *m, struct wr *w)
+{
+	struct asked *k = m->rpc ? malloc(sizeof(*k)) : NULL;
+
+	if (!k)
+		return;
+	*k = (struct asked){ rd, m->peer };
+	gate_enter_more(&rd->gate);
+	rpc_call(m->rpc, M_seek, 0, w, NULL, RELAYD_SEEK_MS, on_seek_r, k);
+}
+
 static void send_seek(struct relayd *rd, struct member *m)
 {
 	struct seek_batch *b = &m->batch;
@@ -84,8 +113,8 @@ static void send_seek(struct relayd *rd, struct member *m)
 
 	b->n = 0;
 	if (!err && (b->by_tcp || !m->session || !d ||
-		     dgram_send(d, m->session, M_seek, w.p, w.len)) && m->rpc)
-		rpc_send(m->rpc, M_seek, &w);
+		     dgram_send(d, m->session, M_seek, w.p, w.len)))
+		seek_by_tcp(rd, m, &w);
 	wr_fini(&w);
 }
 
