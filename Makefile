@@ -52,7 +52,7 @@ UNIT_FS      := unit_store unit_cache unit_slices unit_young unit_source \
 		unit_opts unit_parts_plan unit_link unit_peer unit_shelf unit_tree unit_mount_opts \
 		unit_extents unit_file unit_file_map unit_file_random
 UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_map unit_ns_chunk unit_ns_copies unit_ns_model \
-		unit_placement unit_sessions unit_leases unit_swarm unit_jobs unit_server sim_tracker
+		unit_placement unit_sessions unit_leases unit_swarm unit_jobs unit_repair_copies unit_server sim_tracker
 
 VERSION := 0.1
 PKGS    := libevent_core libevent_pthreads libssl libcrypto jansson
