@@ -176,7 +176,7 @@ static void draw(struct work *v, int last)
 
 		v->lines[i] = (struct bar_line){
 			.name = t->name,
-			.done = v->verifying ? t->verified : t->done,
+			.done = t->seen,
 			.total = t->range.end - t->range.from,
 			.note = v->verifying ? "verified" : NULL,
 		};

@@ -100,6 +100,18 @@ int dist_result(struct distribute *d, char *why, size_t why_len)
 	return err;
 }
 
+void dist_show(struct distribute *d, int verified)
+{
+	pthread_mutex_lock(&d->lock);
+	for (uint32_t i = 0; i < d->cfg.n_parts; i++) {
+		struct dist_part *t = &d->cfg.parts[i];
+
+		t->seen = verified ? t->verified : t->done;
+	}
+	pthread_mutex_unlock(&d->lock);
+	d->cfg.progress(d->cfg.arg);
+}
+
 void dist_wait(struct distribute *d)
 {
 	struct timespec until;
@@ -155,7 +167,9 @@ static int has_room(const struct distribute *d, const struct dist_part *t)
 {
 	uint32_t len = parts_piece(&t->range, d->cfg.slot_size, t->at);
 
-	return t->at < t->range.end && t->out < DISTRIBUTE_WINDOW &&
+	return t->at < t->range.end &&
+	       (t->out < DISTRIBUTE_WINDOW ||
+		(uint64_t)t->out * d->cfg.slot_size < DISTRIBUTE_SMALL) &&
 	       (!d->out || d->out_bytes + len <= DISTRIBUTE_BYTES);
 }
 
@@ -365,12 +379,13 @@ int distribute_send(struct distribute *d, uint64_t *version, char *why,
 			send_one(d, t);
 		else if (next == COMMIT)
 			commit_some(d, 0);
-		d->cfg.progress(d->cfg.arg);
+		dist_show(d, 0);
 	}
 	if (dist_result(d, why, why_len))
 		member_shut(d->cfg.member);
 	wait_all(d);
 	err = commit_all(d);
+	dist_show(d, 0);
 	*version = d->version;
 	return dist_result(d, why, why_len) ? d->err : err;
 }

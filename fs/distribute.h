@@ -8,7 +8,7 @@
  * same, so that it is deleted with the inode.  @why says who and what.
  *
  * Threads: the caller's, which waits; answers come on the member's loops.
- * Memory:  DISTRIBUTE_WINDOW chunks of each peer and DISTRIBUTE_BYTES (or one
+ * Memory:  DISTRIBUTE_WINDOW (small ones: more) chunks of each peer and DISTRIBUTE_BYTES (or one
  *          chunk) altogether under way; 8 bytes for each piece.
  */
 #ifndef PSPFS_DISTRIBUTE_H
@@ -20,7 +20,8 @@
 #include "member.h"
 #include "parts_plan.h"
 
-#define DISTRIBUTE_WINDOW 4
+#define DISTRIBUTE_WINDOW 4	/* or, if small, what makes ..._SMALL bytes */
+#define DISTRIBUTE_SMALL (128u << 10)
 #define DISTRIBUTE_BYTES (64u << 20)
 #define DISTRIBUTE_TRIES 3	/* of a put that was damaged on its way */
 #define DISTRIBUTE_PUT_MS 30000
@@ -34,6 +35,7 @@ struct dist_part {
 	uint32_t num;
 	char name[ADDR_TEXT_MAX];
 	struct part_range range;
+	uint64_t seen;		/* bytes done (then verified), for progress() */
 	/* guarded by the distribute's lock while it is at work */
 	uint64_t at;		/* sent up to here */
 	uint64_t done, verified;	/* bytes */

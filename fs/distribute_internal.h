@@ -58,6 +58,8 @@ void dist_fail(struct distribute *d, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* Waits for a change, a little, with the lock held. */
 void dist_wait(struct distribute *d);
+/* How far each part is, for the one who waits. */
+void dist_show(struct distribute *d, int verified);
 int dist_result(struct distribute *d, char *why, size_t why_len);
 
 /* distribute_put.c */

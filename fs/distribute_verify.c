@@ -90,7 +90,7 @@ int distribute_verify(struct distribute *d, char *why, size_t why_len)
 	while (d->out && !d->err && !*d->cfg.stop) {
 		dist_wait(d);
 		pthread_mutex_unlock(&d->lock);
-		d->cfg.progress(d->cfg.arg);
+		dist_show(d, 1);
 		pthread_mutex_lock(&d->lock);
 	}
 	if (*d->cfg.stop)
@@ -103,5 +103,6 @@ int distribute_verify(struct distribute *d, char *why, size_t why_len)
 	while (d->out)
 		dist_wait(d);
 	pthread_mutex_unlock(&d->lock);
+	dist_show(d, 1);
 	return dist_result(d, why, why_len);
 }
