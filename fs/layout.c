@@ -188,7 +188,7 @@ static int lookup(const struct ask *ask, uint64_t parent, struct str name,
 	struct arena a = ARENA_INIT;
 	struct buf *body = NULL;
 	struct wr w = WR_INIT;
-	struct m_lookup_r r;
+	struct m_lookup_r r = { 0 };
 	int err;
 
 	m_lookup_encode(&w, &q);	/* a failure shows in w.err */
@@ -208,7 +208,7 @@ static int getattr(const struct ask *ask, uint64_t ino, struct m_attr *out)
 	struct arena a = ARENA_INIT;
 	struct buf *body = NULL;
 	struct wr w = WR_INIT;
-	struct m_getattr_r r;
+	struct m_getattr_r r = { 0 };
 	int err;
 
 	m_getattr_encode(&w, &q);	/* as above */
