@@ -347,6 +347,33 @@ def test_without_a_tracker(make_swarm, tmp_path):
     s.start_tracker()
 
 
+def test_a_wrong_tracker_file(swarm, tmp_path):
+    """A wrong MD5 in it: of the whole, or of a piece.  No good copy is blamed for it."""
+    a = swarm.peers[0]
+    data = os.urandom(2 * SLOT)
+    open(a.path("w"), "wb").write(data)
+    text = swarm.pspfs("tracker", "/w").stdout.splitlines()
+    track = tmp_path / "f.track"
+
+    def attempt(**replaced):
+        lines = [replaced.get(line.split(" ")[0] + str(i), line) for i, line in enumerate(text)]
+        track.write_text("\n".join(lines) + "\n")
+        return run(*pspfs(swarm, "get", "--track", track, tmp_path / "out", "--timeout", "1"), check=False)
+    done = attempt(md53="md5 " + "0" * 32)
+    assert done.returncode == 2 and "does not have the MD5 of the whole" in done.stderr
+    only(tmp_path, "f.track", "out.part")
+    done = attempt(md53="md5 " + hashlib.md5(data).hexdigest())
+    assert done.returncode == 0 and "MD5 of the whole checked" in done.stdout
+    os.unlink(tmp_path / "out")
+    last = len(text) - 2
+    assert text[last].startswith("piece ")
+    done = attempt(**{f"piece{last}": text[last][:-32] + "0" * 32})
+    assert done.returncode == 2 and f"bytes {SLOT}-{2 * SLOT}" in done.stderr, done.stderr
+    assert "the tracker file is not right" in done.stderr
+    assert swarm.status()["tracker_counters"].get("chunks_corrupt", 0) == 0
+    assert all(len(c["holders"]) == 2 for c in swarm.info("/w")["chunks"])
+
+
 def test_a_changed_file(make_swarm, tmp_path):
     """An old tracker file gives the old content, or says that it is old."""
     s = make_swarm(peers=2)
