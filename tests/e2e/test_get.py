@@ -413,6 +413,7 @@ def test_receivers_help_one_another(tmp_path):
         procs = [start_get(s, "/f", tmp_path / f"out{i}") for i in range(5)]
         seen = wait_for(lambda: guests(s), "a guest in the status", 30)
         assert all(g["number"] >= 0x40000000 for g in seen)
+        assert " guest " in s.pspfs("status").stdout and "2 active peers" in s.pspfs("status").stdout
         got = [finish(p) for p in procs]
         assert {md5(tmp_path / f"out{i}") for i in range(5)} == {hashlib.md5(data).hexdigest()}
         for g in got:
