@@ -201,13 +201,20 @@ def test_list(swarm):
 def slow_swarm(rate="80mbit", latency="50ms", **kw):
     """A swarm whose loopback is slow, in a network namespace of its own."""
     ns = f"pspfs-get-{os.getpid()}"
-    run("ip", "netns", "add", ns)
+    done = run("ip", "netns", "add", ns, check=False)
+    if done.returncode:
+        pytest.skip("no network namespaces here: " + done.stderr)
     prefix = ["nsenter", f"--net=/run/netns/{ns}"]
     try:
         run(*prefix, "ip", "link", "set", "lo", "up")
         with Swarm(prefix=prefix, **kw) as s:
-            s.slow = lambda: run(*prefix, "tc", "qdisc", "add", "dev", "lo", "root", "tbf", "rate", rate,
-                                 "burst", "256k", "latency", latency)
+
+            def slow():
+                done = run(*prefix, "tc", "qdisc", "add", "dev", "lo", "root", "tbf", "rate", rate,
+                           "burst", "256k", "latency", latency, check=False)
+                if done.returncode:
+                    pytest.skip("tc does not work here: " + done.stderr)
+            s.slow = slow
             yield s
     finally:
         run("ip", "netns", "del", ns, check=False)
