@@ -26,14 +26,15 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   link_push link peers source fetch_keep fetch_source fetch_try fetch \
 	   ask layout report track track_parse virtual_text virtual \
 	   grants upload_put upload_sync upload served chunkd_get chunkd_put \
-	   chunkd peer_push peer opts \
+	   chunkd peer_push peer opts plan part get \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
 	   file_compact file_ahead file_plan file_read file_write file \
 	   tree mountpoint kernel ops ops_dir ops_list ops_attr ops_file \
 	   ops_xattr ops_virtual ops_front mount_opts
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
-CLI     := pspfs_main bars cli cli_where cli_status cli_info
+CLI     := pspfs_main bars cli cli_where cli_status cli_info cli_list \
+	   cli_track cli_get
 TRACKER := db_schema db_sqlite ns ns_chunk ns_slot ns_xattr ns_attr ns_map \
 	   ns_dir ns_rename ns_reap placement locations leases sessions swarm \
 	   garbage repair core_ns core_chunk core_change core_late core_status \
@@ -49,7 +50,7 @@ HELPERS_NET   := lie_proxy
 UNIT_NET     := unit_text unit_log unit_codec unit_msg unit_md5 unit_threads unit_key \
 		unit_loop unit_rpc unit_rpc_ends unit_rpc_wire unit_dgram unit_daemon unit_buf
 UNIT_FS      := unit_store unit_cache unit_slices unit_young unit_source \
-		unit_opts unit_link unit_peer unit_tree unit_mount_opts \
+		unit_opts unit_link unit_peer unit_tree unit_mount_opts unit_track \
 		unit_extents unit_file unit_file_map unit_file_random unit_virtual
 UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_map unit_ns_chunk unit_ns_model \
 		unit_placement unit_sessions unit_leases unit_swarm unit_repair unit_server \

@@ -38,6 +38,23 @@ struct ask cli_ask(struct cli *c)
 	return (struct ask){ call_cli, c };
 }
 
+int cli_common_option(struct cli *c, int opt)
+{
+	switch (opt) {
+	case 't':
+		c->tracker = optarg;
+		return 0;
+	case 'k':
+		c->key_file = optarg;
+		return 0;
+	case 'j':
+		c->json = 1;
+		return 0;
+	default:
+		return -1;
+	}
+}
+
 int cli_say(int code, const char *fmt, ...)
 {
 	va_list ap;

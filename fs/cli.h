@@ -8,6 +8,7 @@
 #ifndef PSPFS_CLI_H
 #define PSPFS_CLI_H
 
+#include <getopt.h>
 #include <jansson.h>
 
 #include "ask.h"
@@ -28,6 +29,14 @@ struct cli {
 	struct m_hello_r hello;
 };
 
+/* For the table of a verb that has options of its own, and what they do: 0,
+ * or -1 when @opt (as getopt_long gave it) is none of them. */
+#define CLI_COMMON_OPTIONS                               \
+	{ "tracker", required_argument, NULL, 't' },     \
+		{ "key", required_argument, NULL, 'k' }, \
+		{ "json", no_argument, NULL, 'j' }
+int cli_common_option(struct cli *c, int opt);
+
 /* Connect and say hello; on failure prints the sentence.  A CLI_ code. */
 int cli_open(struct cli *c);
 void cli_close(struct cli *c);
@@ -46,6 +55,11 @@ int cli_swarm_path(struct cli *c, const char *path, char out[MSG_PATH_MAX]);
 /* cli_open(), and what is at @path.  A CLI_ code. */
 int cli_find(struct cli *c, const char *path, struct m_attr *out);
 
+struct track;
+/* cli_open(), and the tracker file of what is at @path (track_fini() it).  A
+ * CLI_ code. */
+int cli_gather(struct cli *c, const char *path, struct track *out);
+
 /* The tracker's status, decoded; strings live in *@body, lists in @a. */
 int cli_fetch_status(struct cli *c, struct m_status_r *st, struct arena *a,
 		     struct buf **body);
@@ -60,5 +74,8 @@ int cli_say(int code, const char *fmt, ...)
 
 int cli_status(struct cli *c, int argc, char **argv);
 int cli_info(struct cli *c, int argc, char **argv);
+int cli_list(struct cli *c, int argc, char **argv);
+int cli_track(struct cli *c, int argc, char **argv);
+int cli_get(struct cli *c, int argc, char **argv);
 
 #endif

@@ -80,7 +80,12 @@ static void give_up(struct flight *f, int err)
 			     "; %s failed %u times", name, s->failures);
 		at += n > 0 ? (size_t)n : 0;
 	}
-	if (err != -ECANCELED)
+	if (err == -ECANCELED)
+		;
+	else if (f->want.timeout_ms)	/* whoever is so patient tries again */
+		log_info("chunk %016" PRIx64 " cannot be had yet%s", f->id,
+			 text);
+	else
 		log_error("chunk %016" PRIx64 " cannot be had: no good copy "
 			  "here%s%s", f->id, text,
 			  f->n_src ? "" : "; no live peer is known to hold it");

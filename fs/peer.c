@@ -222,13 +222,13 @@ static void stop_threads(struct parts *parts)
 		loop_free(parts->control);
 }
 
-void peer_stop(struct peer *p)
+void peer_halt(struct peer *p)
 {
-	struct parts *parts;
+	struct parts *parts = &p->parts;
 
-	if (!p)
+	if (p->halted)
 		return;
-	parts = &p->parts;
+	p->halted = 1;
 	if (p->fetch)
 		fetch_shut(p->fetch);
 	if (p->upload)
@@ -239,6 +239,16 @@ void peer_stop(struct peer *p)
 	chunkd_close(p->chunkd);
 	if (parts->peers)
 		peers_close(parts->peers);
+}
+
+void peer_stop(struct peer *p)
+{
+	struct parts *parts;
+
+	if (!p)
+		return;
+	parts = &p->parts;
+	peer_halt(p);
 	gate_fini(&p->gate);
 	fetch_free(p->fetch);
 	upload_free(p->upload);

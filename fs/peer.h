@@ -49,7 +49,10 @@ struct peer_folder {
  * cause and mend in @why. */
 int peer_start(struct peer **out, const struct peer_config *cfg,
 	       const struct peer_folder *folder, char *why, size_t why_len);
-void peer_stop(struct peer *p);
+/* Leaves the swarm; what is under way ends with -ECANCELED.  Then only
+ * peer_stop() is left to be called. */
+void peer_halt(struct peer *p);
+void peer_stop(struct peer *p);		/* NULL is fine */
 
 /* With a tracker, which will tell, or without one. */
 int peer_is_apart(const struct peer *p);

@@ -22,6 +22,7 @@ struct peer {
 	struct upload *upload;
 	struct peer_folder folder;	/* zero: there is none */
 	struct gate gate;		/* drops and copies */
+	int halted;
 	int apart;			/* it started without a tracker */
 };
 

@@ -63,6 +63,8 @@ static int next_line(struct reader *r)
 		return bad(r, "the file ends in the middle of a line");
 	if (!n || r->line[n - 1] != '\n')
 		return bad(r, "there is a zero byte in it");
+	if (n > 1 && r->line[n - 2] == ' ')
+		return bad(r, "a space stands at its end");
 	r->line[n - 1] = 0;
 	r->p = r->line;
 	return 0;
@@ -115,8 +117,10 @@ static int take_md5(struct reader *r, uint8_t out[MD5_LEN])
 	char pair[3] = "";
 	uint64_t v;
 
+	if (strlen(w) != 2 * MD5_LEN)
+		return bad(r, "'%.40s' is no MD5", w);
 	for (int i = 0; i < MD5_LEN; i++) {
-		memcpy(pair, strlen(w) == 2 * MD5_LEN ? w + 2 * i : "", 2);
+		memcpy(pair, w + 2 * i, 2);
 		if (number(pair, 16, 255, &v))
 			return bad(r, "'%.40s' is no MD5", w);
 		out[i] = (uint8_t)v;
@@ -165,6 +169,15 @@ static int read_number(struct reader *r, const char *key, int base,
 
 /* ---------------------------------------------------------------- the head */
 
+/* A path from the top, to something that can be a file's name. */
+static int is_name(const char *name)
+{
+	const char *own = strrchr(name, '/');
+
+	return name[0] == '/' && strlen(name) < MSG_PATH_MAX && own[1] &&
+	       strcmp(own, "/.") && strcmp(own, "/..");
+}
+
 static int read_name(struct reader *r)
 {
 	int err = expect(r, "name");
@@ -194,7 +207,7 @@ static int read_name(struct reader *r)
 		*out++ = (char)v;
 	}
 	*out = 0;
-	if (r->t->name[0] != '/' || strlen(r->t->name) >= MSG_PATH_MAX)
+	if (!is_name(r->t->name))
 		return bad(r, "that is no name of a file in a swarm");
 	return line_ends(r);
 }

@@ -12,7 +12,9 @@
 
 #include "sim_world.h"
 
-enum { CLIENTS = 4, FILES = 3, NAMES = 3, CELLS = FILES + NAMES, LOGS = 2,
+/* The last is a guest: it only reads, caches nothing, and says that it has
+ * copies and replicas, which count for nothing. */
+enum { MEMBERS = 4, CLIENTS = MEMBERS + 1, FILES = 3, NAMES = 3, CELLS = FILES + NAMES, LOGS = 2,
        OPENS = 4, OPS = 4, BEATS = 64, RECORD = 8 };
 
 struct cell {
@@ -93,6 +95,11 @@ extern size_t n_records;
 extern struct content *contents;
 
 /* ------------------------------------------------------------- small parts */
+
+static inline int is_guest(const struct client *c)
+{
+	return c->no >= MEMBERS;
+}
 
 static inline struct client *client_num(uint32_t num)
 {
@@ -237,7 +244,7 @@ static inline void hello(struct client *c)
 	struct m_hello m = {
 		.protocol = MSG_PROTOCOL, .role = ROLE_PEER,
 		.session = c->session, .port = 3457,
-		.capacity = 1 << 30, .open = open,
+		.capacity = 1 << 30, .open = open, .guest = is_guest(c),
 	};
 	struct op *o;
 
@@ -267,7 +274,10 @@ static inline void inventory(struct client *c)
 	assert(m.chunks);
 	for (size_t i = 0; i < c->n_held; i++)
 		m.chunks[m.n_chunks++] =
-			(struct m_held){ c->held[i], COPY_REPLICA };
+			(struct m_held){ c->held[i],
+					 is_guest(c) && chance(80)
+						 ? COPY_CACHED
+						 : COPY_REPLICA };
 	assert(!m_inventory_encode(&o->body, &m));
 	free(m.chunks);
 	op_send(c, o);
@@ -284,10 +294,13 @@ static inline void welcome(struct client *c, const struct frame *f)
 		return;
 	}
 	CHECK(!m_hello_r_decode(&m, &a, f->body.p, f->body.len), "bad hello");
-	CHECK(!c->session || (m.resumed && m.session == c->session),
+	CHECK(!c->session || is_guest(c) ||
+	      (m.resumed && m.session == c->session),
 	      "client %d: its session is lost", c->no);
-	CHECK(m.epoch > c->epoch, "the epoch does not grow");
-	CHECK(!c->num || c->num == m.num, "the number of a peer changes");
+	CHECK(m.epoch > c->epoch || !m.resumed, "the epoch does not grow");
+	CHECK(!c->num || is_guest(c) || c->num == m.num,
+	      "the number of a peer changes");
+	CHECK(is_guest(c) == (m.num >= MSG_GUEST_FIRST), "a guest's number");
 	for (int i = 0; i < OPENS; i++)
 		if (world.ms >= c->lease_end)
 			c->opens[i].safe = 0;

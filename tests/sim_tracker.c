@@ -101,7 +101,7 @@ static void check_belief(const struct client *c, int i)
 	const struct cell *x = &cells[i];
 	size_t at = x->n;
 
-	if (!b->valid || world.ms >= c->lease_end)
+	if (!b->valid || is_guest(c) || world.ms >= c->lease_end)
 		return;
 	while (at && x->past[at - 1] != b->value)
 		at--;
@@ -133,6 +133,22 @@ void client_frame(int client, struct frame *f)
 		answered(c, f);
 	else
 		asked(c, f);
+}
+
+/* Gets a chunk that some member has, as if to download. */
+static void visit(struct client *c)
+{
+	const struct client *from = &clients[rnd(MEMBERS)];
+
+	if (c->n_ops >= OPS || !chance(10))
+		return;
+	if (chance(30))
+		read_map(c);
+	else if (chance(30))
+		look(c);
+	else if (from->n_held)
+		hold(c, from->held[rnd(from->n_held)]);
+	inventory(c);
 }
 
 static void act(struct client *c)
@@ -203,7 +219,9 @@ static void client_step(struct client *c)
 	if (world.ms >= c->next_beat_ms)
 		beat(c);
 	send_again(c);
-	if (!world.healed)
+	if (!world.healed && is_guest(c))
+		visit(c);
+	else if (!world.healed)
 		act(c);
 }
 

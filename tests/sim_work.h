@@ -33,7 +33,7 @@ static inline void store(struct client *c, struct m_push *p,
 	stored[p->n_stored++] = c->num;
 	hold(c, p->chunk);
 	for (int i = 0; i < CLIENTS && p->n_stored < COPIES; i++) {
-		struct client *at = &clients[rnd(CLIENTS)];
+		struct client *at = &clients[rnd(MEMBERS)];
 
 		if (at == c || !at->up || chance(10))
 			continue;
@@ -501,6 +501,7 @@ static inline void asked(struct client *c, const struct frame *f)
 		CHECK(!m_copy_decode(&copy, &a, f->body.p, f->body.len),
 		      "copy");
 		CHECK(copy.chunk.n_holders, "a copy from nobody");
+		CHECK(!is_guest(c), "a guest is to keep a chunk");
 		if (world.healed || chance(70))
 			hold(c, copy.chunk.id);
 		else

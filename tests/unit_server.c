@@ -129,13 +129,14 @@ static uint16_t ask(struct rpc *c, uint16_t type, struct wr *w)
 	return last_status;
 }
 
-static uint16_t hello(struct rpc *c, uint8_t role, uint16_t port,
-		      uint64_t session, struct m_hello_r *out)
+static uint16_t hello_as(struct rpc *c, uint8_t role, uint16_t port,
+			 uint64_t session, uint8_t guest,
+			 struct m_hello_r *out)
 {
 	const struct m_hello m = {
 		.protocol = MSG_PROTOCOL, .role = role, .session = session,
 		.addr = STR_LIT("127.0.0.1"), .port = port,
-		.capacity = 1 << 30,
+		.capacity = 1 << 30, .guest = guest,
 	};
 	struct arena a = ARENA_INIT;
 	struct wr w = WR_INIT;
@@ -147,6 +148,12 @@ static uint16_t hello(struct rpc *c, uint8_t role, uint16_t port,
 		assert_int_equal(m_hello_r_decode(out, &a, last_body->data,
 						  last_body->len), 0);
 	return status;
+}
+
+static uint16_t hello(struct rpc *c, uint8_t role, uint16_t port,
+		      uint64_t session, struct m_hello_r *out)
+{
+	return hello_as(c, role, port, session, 0, out);
 }
 
 static uint16_t make(struct rpc *c, uint64_t seq, const char *name)
@@ -273,6 +280,63 @@ static void two_at_once(void **state)
 	hang_up(twin);
 }
 
+/* How many peers the tracker knows; *@guests of them are guests. */
+static uint32_t known_peers(struct rpc *c, uint32_t *guests)
+{
+	const struct m_status m = { 0 };
+	struct arena a = ARENA_INIT;
+	struct m_status_r r;
+	struct wr w = WR_INIT;
+	uint32_t n;
+
+	assert_int_equal(m_status_encode(&w, &m), 0);
+	assert_int_equal(ask(c, M_status, &w), ST_OK);
+	assert_int_equal(m_status_r_decode(&r, &a, last_body->data,
+					   last_body->len), 0);
+	*guests = 0;
+	for (uint32_t i = 0; i < r.n_peers; i++)
+		*guests += r.peers[i].guest;
+	n = r.n_peers;
+	arena_fini(&a);
+	return n;
+}
+
+/* Changes the namespace exactly once, like any peer; holds nobody up, and is
+ * forgotten when it goes. */
+static void a_guest(void **state)
+{
+	struct m_hello_r r, again;
+	struct rpc *c, *watch = connect_as(ROLE_PEER, 11);
+	int lists = count(&n_peers_lists);
+	uint32_t guests;
+
+	(void)state;
+	assert_int_equal(hello(watch, ROLE_PEER, 1, 0, &r), ST_OK);
+	await(&n_peers_lists, lists + 1);
+	c = connect_as(ROLE_PEER, 21);
+	assert_int_equal(hello_as(c, ROLE_PEER, 2, 0, 1, &r), ST_OK);
+	assert_int_equal(r.num, MSG_GUEST_FIRST);
+	await(&n_peers_lists, lists + 3);	/* it, and who was there */
+	assert_int_equal(known_peers(watch, &guests), 2);
+	assert_int_equal(guests, 1);
+	assert_int_equal(make(c, 1, "x"), ST_OK);
+	assert_int_equal(look(c, "y"), ST_NOENT);
+	/* it breaks off: nobody waits for the lease that it had */
+	hang_up(c);
+	assert_int_equal(make(watch, 1, "y"), ST_OK);
+	assert_int_equal(known_peers(watch, &guests), 1);
+	assert_int_equal(guests, 0);
+	/* it comes back to its session, as another */
+	c = connect_as(ROLE_PEER, 21);
+	assert_int_equal(hello_as(c, ROLE_PEER, 2, r.session, 1, &again),
+			 ST_OK);
+	assert_int_equal(again.resumed, 1);
+	assert_int_equal(again.num, MSG_GUEST_FIRST + 1);
+	assert_int_equal(make(c, 1, "x"), ST_OK);	/* the same again */
+	hang_up(c);
+	hang_up(watch);
+}
+
 static void a_client_may_only_read(void **state)
 {
 	struct m_hello_r r;
@@ -340,7 +404,7 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(a_peer_and_its_session), TEST(two_at_once),
+		TEST(a_peer_and_its_session), TEST(two_at_once), TEST(a_guest),
 		TEST(a_client_may_only_read), TEST(heartbeats_go_by_datagram),
 	};
 

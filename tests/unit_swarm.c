@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -166,6 +167,86 @@ static void only_live_peers_with_room_are_chosen(void **state)
 	assert_int_equal(swarm_want(s, UINT8_MAX), 2);
 }
 
+static struct peer *visit(uint64_t id, uint16_t port)
+{
+	const struct m_hello m = { .port = port, .capacity = 9000, .guest = 1 };
+	struct peer *p = NULL;
+
+	assert_int_equal(swarm_join(s, &p, id, id, &m, STR_LIT("10.0.0.1"),
+				    100), 0);
+	return p;
+}
+
+static void guests_are_listed_and_count_for_nothing(void **state)
+{
+	struct peer *a = join(1, 1), *g = visit(50, 50), *h = visit(60, 60);
+	struct arena arena = ARENA_INIT;
+	struct m_chunk c = { .id = 99 };
+	uint32_t out[8], n;
+	struct m_peer *list;
+	uint64_t rng = 1;
+
+	(void)state;
+	assert_int_equal(g->num, MSG_GUEST_FIRST);
+	assert_int_equal(h->num, MSG_GUEST_FIRST + 1);
+	assert_ptr_equal(swarm_num(s, g->num), g);
+	assert_ptr_equal(swarm_find(s, 50), g);
+	assert_ptr_equal(swarm_at(s, STR_LIT("10.0.0.1"), 50, 1), g);
+	assert_int_equal(s->n_live, 1);
+	assert_int_equal(swarm_want(s, UINT8_MAX), 1);
+	assert_int_equal(swarm_room(s).capacity, 1000);
+	assert_int_equal(swarm_place(s, g->num, 1, NULL, 0, 8, &rng, out), 1);
+	assert_int_equal(out[0], a->num);
+	/* sources they are, and replicas never */
+	assert_int_equal(locations_add(s->locations, 99, g->num, 1), 0);
+	assert_int_equal(swarm_copies(s, 99).all, 1);
+	assert_int_equal(swarm_copies(s, 99).replicas, 0);
+	assert_int_equal(swarm_holders(s, &arena, &c), 0);
+	assert_int_equal(c.holders[0], g->num);
+	for (int all = 0; all < 2; all++) {
+		assert_int_equal(swarm_list(s, &arena, all, 200, &list, &n), 0);
+		assert_int_equal(n, 3);
+		assert_int_equal(list[0].guest, 0);
+		assert_int_equal(list[1].guest, 1);
+		assert_int_equal(list[2].num, h->num);
+	}
+	swarm_tick(s, 9000, 6000);
+	assert_int_equal(g->state, PEER_SUSPECT);
+	arena_fini(&arena);
+}
+
+static void guests_are_forgotten(void **state)
+{
+	struct peer *g = visit(50, 50), *h = visit(60, 60), *p;
+	const struct m_hello m = { .port = 60 };
+	uint32_t num = g->num;
+
+	(void)state;
+	assert_int_equal(locations_add(s->locations, 99, num, 0), 0);
+	assert_int_equal(locations_add(s->locations, 99, h->num, 0), 0);
+	s->changed = 0;
+	swarm_leave(s, g, 200);
+	assert_true(s->changed);
+	assert_null(swarm_num(s, num));
+	assert_null(swarm_find(s, 50));
+	assert_int_equal(locations_count(s->locations, 99), 1);
+	/* its number is given to nobody, not even to itself */
+	g = visit(50, 50);
+	assert_int_equal(g->num, num + 2);
+	/* one that says it is a member now, is not believed */
+	assert_int_equal(swarm_join(s, &p, 60, 60, &m, STR_LIT("10.0.0.1"), 1),
+			 -EEXIST);
+	assert_int_equal(join(7, 7)->num, 1);
+	/* and no row is left of it */
+	assert_int_equal(db_commit(db, 0), 0);
+	swarm_close(s);
+	assert_int_equal(swarm_open(&s, db, 300), 0);
+	assert_int_equal(db_begin(db), 0);
+	assert_null(swarm_find(s, 50));
+	assert_non_null(swarm_find(s, 7));
+	assert_int_equal(s->n, 1);
+}
+
 /* The table against a plain model of it. */
 static void locations_model(void **state)
 {
@@ -238,6 +319,8 @@ int main(void)
 		TEST(an_address_has_one_peer),
 		TEST(copies_of_the_gone_are_hidden),
 		TEST(only_live_peers_with_room_are_chosen),
+		TEST(guests_are_listed_and_count_for_nothing),
+		TEST(guests_are_forgotten),
 		TEST(locations_model), TEST(a_million_chunks_are_small),
 	};
 
