@@ -274,6 +274,8 @@ static const char *stale_hint(struct get_cmd *g)
 	struct wr w = WR_INIT;
 	int err = -ENOTCONN;
 
+	if (g->result.unlike)
+		return "the tracker file is not right: get it again";
 	m_getattr_encode(&w, &q);	/* a failure shows in w.err */
 	if (link_leased(peer_link(g->peer)))
 		err = ask_call(&ask, M_getattr, &w, &body, NULL, 0);

@@ -66,21 +66,33 @@ static int locate(struct get *g, const uint64_t *ids, uint32_t n,
 	return err;
 }
 
+/* A tracker file that is wrong must not make good copies look corrupt. */
+static int is_like(struct get *g, uint32_t chunk, const struct m_chunk *c)
+{
+	const struct track_piece *p = plan_piece(&g->plan, chunk, 0);
+
+	if (p->chunk_len == c->len && !memcmp(p->md5, c->md5, MD5_LEN))
+		return 1;
+	g->out->unlike = 1;
+	return 0;
+}
+
 /* The answer leaves out chunks that the tracker does not know. */
 static void take_located(struct get *g, const struct m_locate_r *r)
 {
 	uint32_t k = 0;
 
 	for (size_t i = 0; i < g->plan.n_batch; i++) {
-		uint64_t id = g->plan.chunks[g->plan.batch[i].chunk].id;
+		uint32_t chunk = g->plan.batch[i].chunk;
+		const struct m_chunk *c = NULL;
 
-		if (k < r->n_chunks && r->chunks[k].id == id) {
-			plan_known(&g->plan, i, r->chunks[k].holders,
-				   r->chunks[k].n_holders);
-			k++;
-		} else {
+		if (k < r->n_chunks &&
+		    r->chunks[k].id == g->plan.chunks[chunk].id)
+			c = &r->chunks[k++];
+		if (c && is_like(g, chunk, c))
+			plan_known(&g->plan, i, c->holders, c->n_holders);
+		else
 			plan_known(&g->plan, i, NULL, 0);
-		}
 	}
 }
 

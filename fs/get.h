@@ -43,6 +43,7 @@ struct get_result {
 	uint64_t fetched, resumed;	/* bytes of the file */
 	struct get_source *sources;
 	size_t n_sources;
+	int unlike;		/* the tracker has other MD5s than the track */
 	struct track_range *missing;
 	size_t n_missing;
 };

@@ -78,17 +78,21 @@ double report_stored_per_byte(const struct m_status_r *st)
 
 /* ------------------------------------------------------------- the peers */
 
+static const char *folder_word(const struct m_peer *p)
+{
+	return p->guest ? "guest" : p->mounted ? "mounted" : "-";
+}
+
 static void print_peer(FILE *to, const struct m_status_r *st,
 		       const struct m_peer *p)
 {
 	char at[ADDR_TEXT_MAX], cap[16], used[16];
 
 	report_peer_text(st, p->num, at);
-	fprintf(to, "%-22s %-8s %-7s %10s %10s %9" PRIu64 "%s%s\n", at,
-		report_state(p->state), p->mounted ? "mounted" : "-",
+	fprintf(to, "%-22s %-8s %-7s %10s %10s %9" PRIu64 "%s\n", at,
+		report_state(p->state), folder_word(p),
 		size_text(p->capacity, cap), size_text(p->used, used),
-		p->chunks, p->guest ? "  guest" : "",
-		p->reach == REACH_NO ? "  behind NAT/firewall" : "");
+		p->chunks, p->reach == REACH_NO ? "  behind NAT/firewall" : "");
 }
 
 void report_peers(FILE *to, const struct m_status_r *st)
@@ -194,11 +198,14 @@ static void print_counters(FILE *to, const struct m_status_r *st)
 void report_print(FILE *to, const struct m_status_r *st)
 {
 	char bytes[16], cap[16], used[16], slot[16];
-	uint32_t i, active = 0;
+	uint32_t i, active = 0, guests = 0;
 
-	for (i = 0; i < st->n_peers; i++)
-		active += st->peers[i].state != PEER_GONE &&
-			  !st->peers[i].guest;
+	for (i = 0; i < st->n_peers; i++) {
+		int here = st->peers[i].state != PEER_GONE;
+
+		active += here && !st->peers[i].guest;
+		guests += here && st->peers[i].guest;
+	}
 	fprintf(to, "swarm %016" PRIx64 ": %" PRIu64 " files, %s in %" PRIu64
 		" chunks of up to %s, %u copies of each\n",
 		st->swarm, st->files, size_text(st->bytes, bytes), st->chunks,
@@ -206,6 +213,9 @@ void report_print(FILE *to, const struct m_status_r *st)
 	fprintf(to, "%u active %s lend %s, %s used\n", active,
 		active == 1 ? "peer" : "peers", size_text(st->capacity, cap),
 		size_text(st->used, used));
+	if (guests)
+		fprintf(to, "%u %s for a download or upload\n", guests,
+			guests == 1 ? "guest is here" : "guests are here");
 	if (st->under_replicated || st->missing)
 		fprintf(to, "%" PRIu64 " chunks have too few copies, %" PRIu64
 			" have none on an active peer\n",

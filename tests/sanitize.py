@@ -21,6 +21,7 @@ def ask(log_path=None):
     log = f":log_path={log_path}" if log_path else ""
     os.environ.update(
         ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1:exitcode=99" + log,
+        LSAN_OPTIONS=f"suppressions={HERE}/lsan.supp:print_suppressions=0",
         UBSAN_OPTIONS="print_stacktrace=1:exitcode=99" + log,
         TSAN_OPTIONS=f"suppressions={HERE}/tsan.supp:second_deadlock_stack=1:history_size=4:exitcode=99" + log)
 

@@ -150,6 +150,29 @@ static void bad_sql_is_an_error(void **state)
 	db_close(db);
 }
 
+/* As of now, also within a batch, and wherever the bytes lie. */
+static void size_counts_pages(void **state)
+{
+	struct db *db = must_open();
+	uint64_t empty, full;
+	char key[16];
+
+	(void)state;
+	assert_int_equal(db_size(db, &empty), 0);
+	assert_true(empty > 0);
+	assert_int_equal(db_begin(db), 0);
+	for (unsigned i = 0; i < 10000; i++) {
+		snprintf(key, sizeof(key), "key %u", i);
+		assert_int_equal(put(db, key, i), 0);
+	}
+	assert_int_equal(db_size(db, &full), 0);
+	assert_in_range(full - empty, 10000 * 8, 10000 * 64);
+	db_rollback(db);
+	assert_int_equal(db_size(db, &full), 0);
+	assert_int_equal(full, empty);
+	db_close(db);
+}
+
 /* ---------------------------------------------------------- transactions */
 
 static void batches_and_operations(void **state)
@@ -389,6 +412,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(values_come_back),
 		TEST(bad_sql_is_an_error),
+		TEST(size_counts_pages),
 		TEST(batches_and_operations),
 		TEST(sync_waits_for_the_disk),
 		TEST(a_failed_sync_is_final),

@@ -149,6 +149,7 @@ def test_bad_command_lines(lone):
     fails([program("psptrackerd"), "--wibble"], USAGE, "wibble")
     fails([program("psptrackerd"), "--chunk-size", "10Q"], USAGE, "10Q", "size")
     fails([program("psptrackerd"), "--copies", "0"], USAGE, "copies")
+    fails([program("psptrackerd"), "--repair-after", "0"], USAGE, "repair-after", "from 1")
     fails([program("psppeerd"), "--capacity", "10Q"], USAGE, "10Q", "size")
     fails([program("pspfs")], USAGE, "usage")
     fails([program("pspfs"), "wibble"], USAGE, "wibble", "--help")
