@@ -45,17 +45,19 @@ int cli_option(struct cli *c, int argc, char **argv,
 	for (; own && own->name && n < CLI_OPTIONS_MAX - 1; own++)
 		all[n++] = *own;
 	for (;;) {
-		opt = getopt_long(argc, argv, "", all, NULL);
+		opt = getopt_long(argc, argv, ":", all, NULL);
 		if (opt == CLI_TRACKER)
 			c->tracker = optarg;
 		else if (opt == CLI_KEY)
 			c->key_file = optarg;
 		else if (opt == CLI_JSON)
 			c->json = 1;
+		else if (opt == ':')
+			return cli_say('?', "%s needs a value: see pspfs "
+				       "--help", argv[optind - 1]);
 		else if (opt == '?')
-			return cli_say(opt, "%s does not know %s, or wants a "
-				       "value with it: see pspfs --help",
-				       argv[0], argv[optind - 1]);
+			return cli_say('?', "%s does not know %s: see pspfs "
+				       "--help", argv[0], argv[optind - 1]);
 		else
 			return opt;
 	}
