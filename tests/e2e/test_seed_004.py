@@ -170,7 +170,7 @@ def test_small_caches(make_swarm, cache):
 def test_a_chunk_larger_than_the_cache(make_swarm):
     """It cannot pass: said once, clearly; the others are not disturbed."""
     s = make_swarm(peers=0, tracker_args=["--cache", "64K"])
-    s.add_lenders(2)
+    s.add_lenders(2, timeout=2)
     src, data = make_file(s, 256 * KIB)
     s.pspfs("distribute", src, "/big", "--chunk-size", "128K")
     out = s.pspfs("replicate", "/big", "--all", "--via", "tracker", check=False, timeout=300)
@@ -397,6 +397,7 @@ def test_strangers_get_no_answer(make_swarm):
                 raw[16:18] = kind.to_bytes(2, "big")[:max(0, n - 16)]
                 u.sendto(raw, ("127.0.0.1", s.port))
                 sent += 1
+            time.sleep(0.002)           # the kernel's queue shall not drop them first
         with pytest.raises(TimeoutError):
             u.recvfrom(9000)
     refused = s.status()["tracker_counters"]["datagrams_refused"] - before
