@@ -166,8 +166,8 @@ class Lender:
 
     def __init__(self, swarm, k, options):
         self.swarm = swarm
-        self.addr = f"127.0.0.{100 + k}"
-        self.store = f"{swarm.dir}/lent{k}"
+        self.addr = options.get("addr", f"127.0.0.{100 + k}")
+        self.store = options.get("store", f"{swarm.dir}/lent{k}")
         self.log = f"{swarm.dir}/lender{k}.log"
         opts = dict(tracker=swarm.tracker_addr, key=swarm.key, addr=self.addr, port=swarm.port + 1,
                     store=self.store, capacity="4G", log=self.log)
@@ -205,6 +205,7 @@ class Swarm:
         self.tracker = None
         self.peers = []
         self.lenders = []
+        self.lent = 0                   # lenders ever added
         Swarm.up.append(self)
         try:
             self.start_tracker()
@@ -249,7 +250,9 @@ class Swarm:
     def add_lenders(self, n, **options):
         """So many peers without a folder, registered."""
         first = len(self.lenders)
-        self.lenders += [Lender(self, first + k, options) for k in range(n)]
+        for _ in range(n):
+            self.lenders.append(Lender(self, self.lent, options))
+            self.lent += 1
         wanted = {p.addr for p in self.lenders if p.proc.poll() is None}
 
         def there():
