@@ -164,13 +164,9 @@ $(UNIT_TRACKER:%=$(BUILD)/tests/%) $(BENCH_TRACKER:%=$(BUILD)/tests/%): $(BUILD)
 	$(call say,LD,$@)
 	$(LINK) -lcmocka $(TRACKER_LIBS) $(NET_LIBS)
 
-$(BUILD)/tests/digest_of: $(BUILD)/tests/fs/digest_of.o $(BUILD)/fs/cli.o $(BUILD)/fs/cli_where.o $(BUILD)/fs.a $(BUILD)/net.a
-	$(call say,LD,$@)
-	$(LINK) $(FS_LIBS) $(NET_LIBS)
-
 UNIT := $(UNIT_NET) $(UNIT_FS) $(UNIT_TRACKER)
 BENCH := $(BENCH_NET) $(BENCH_TRACKER)
-HELPERS := $(HELPERS_NET:%=$(BUILD)/tests/%) $(BUILD)/tests/digest_of
+HELPERS := $(HELPERS_NET:%=$(BUILD)/tests/%)
 
 check-unit: $(UNIT:%=$(BUILD)/tests/%)
 	$(PYTHON) tests/run.py --build $(BUILD) $(UNIT)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 void ask_done(void *wait, int err, const struct rpc_answer *a)
 {
@@ -45,20 +46,20 @@ int ask_result(struct ask_wait *w, struct buf **out, char *why,
 	return w->err;
 }
 
-static int call_link(void *arg, uint16_t type, struct wr *body,
+static int call_link(const struct ask *a, uint16_t type, struct wr *body,
 		     struct buf **out, char *why, size_t why_len)
 {
 	struct ask_wait w = ASK_WAIT_INIT;
 
 	if (why_len)
 		why[0] = 0;
-	link_call(arg, type, body, ask_done, &w);
+	link_call_for(a->arg, type, body, a->timeout_ms, ask_done, &w);
 	return ask_result(&w, out, why, why_len);
 }
 
 struct ask ask_link(struct link *l)
 {
-	return (struct ask){ call_link, l };
+	return (struct ask){ .call = call_link, .arg = l };
 }
 
 /* ------------------------------------------------- one that can be stopped */
@@ -73,9 +74,14 @@ struct pending {
 
 void ask_stop_init(struct ask_stop *s)
 {
+	pthread_condattr_t monotonic;
+
 	*s = (struct ask_stop){ .link = NULL };
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_cond_init(&s->wake, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->wake, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 }
 
 void ask_stop_fini(struct ask_stop *s)
@@ -110,6 +116,25 @@ static void pending_done(void *arg, int err, const struct rpc_answer *a)
 		free(p);
 }
 
+/* With the lock; the step is called without. */
+static void wait_step(struct ask_stop *s)
+{
+	struct timespec until;
+	int stop;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += ASK_STEP_MS * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	pthread_cond_timedwait(&s->wake, &s->lock, &until);
+	pthread_mutex_unlock(&s->lock);
+	stop = s->step(s->arg);
+	pthread_mutex_lock(&s->lock);
+	s->stopped |= stop != 0;
+}
+
 /* 0: it is over; else it is left alone. */
 static int pending_wait(struct pending *p, struct ask_stop *s)
 {
@@ -117,17 +142,20 @@ static int pending_wait(struct pending *p, struct ask_stop *s)
 
 	pthread_mutex_lock(&s->lock);
 	while (!p->over && !s->stopped)
-		pthread_cond_wait(&s->wake, &s->lock);
+		if (s->step)
+			wait_step(s);
+		else
+			pthread_cond_wait(&s->wake, &s->lock);
 	over = p->over;
 	p->left = !over;
 	pthread_mutex_unlock(&s->lock);
 	return over ? 0 : -ECANCELED;
 }
 
-static int call_until(void *arg, uint16_t type, struct wr *body,
+static int call_until(const struct ask *a, uint16_t type, struct wr *body,
 		      struct buf **out, char *why, size_t why_len)
 {
-	struct ask_stop *s = arg;
+	struct ask_stop *s = a->arg;
 	struct pending *p = calloc(1, sizeof(*p));
 	int err;
 
@@ -138,7 +166,7 @@ static int call_until(void *arg, uint16_t type, struct wr *body,
 		return -ENOMEM;
 	}
 	p->stop = s;
-	link_call(s->link, type, body, pending_done, p);
+	link_call_for(s->link, type, body, a->timeout_ms, pending_done, p);
 	err = pending_wait(p, s);
 	if (err)
 		return err;
@@ -155,5 +183,5 @@ static int call_until(void *arg, uint16_t type, struct wr *body,
 
 struct ask ask_link_until(struct ask_stop *s)
 {
-	return (struct ask){ call_until, s };
+	return (struct ask){ .call = call_until, .arg = s };
 }

@@ -3,6 +3,8 @@
  *
  * The same face over a peer's link and over the pspfs command's connection,
  * so that what is built from several requests (layout, track) serves both.
+ * A request waits as long as its connection is set to, or timeout_ms if that
+ * is not 0.
  *
  * Threads: any but the loop that the answer comes on.
  * Errors:  0 or -errno as the tracker or the connection gave it; @why (may be
@@ -17,25 +19,32 @@
 #include "link.h"
 
 struct ask {
-	int (*call)(void *arg, uint16_t type, struct wr *body,
+	int (*call)(const struct ask *a, uint16_t type, struct wr *body,
 		    struct buf **out, char *why, size_t why_len);
 	void *arg;
+	uint32_t timeout_ms;
 };
 
 static inline int ask_call(const struct ask *a, uint16_t type,
 			   struct wr *body, struct buf **out, char *why,
 			   size_t why_len)
 {
-	return a->call(a->arg, type, body, out, why, why_len);
+	return a->call(a, type, body, out, why, why_len);
 }
 
 struct ask ask_link(struct link *l);
 
-/* The same, but ask_stop() ends with -ECANCELED what waits then and whatever
- * is asked later; answers that still come go nowhere.  The link is closed
- * before ask_stop_fini(). */
+/* The same, but ask_stop(), or a step that says so, ends with -ECANCELED what
+ * waits then and whatever is asked later; answers that still come go nowhere.
+ * The link is closed before ask_stop_fini(). */
+#define ASK_STEP_MS 100
+
 struct ask_stop {
-	struct link *link;	/* set before it is used */
+	/* set before it is used */
+	struct link *link;
+	int (*step)(void *arg);	/* or NULL; by who waits, each ASK_STEP_MS; not
+				   0: stop */
+	void *arg;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	int stopped;		/* guarded by lock */

@@ -14,9 +14,10 @@
 /* What every verb takes, apart from any letter. */
 enum { CLI_OPTIONS_MAX = 24, CLI_TRACKER = 0x100, CLI_KEY, CLI_JSON };
 
-int cli_call(struct cli *c, uint16_t type, struct wr *body, struct buf **out,
-	     char *why, size_t why_len)
+static int call_cli(const struct ask *a, uint16_t type, struct wr *body,
+		    struct buf **out, char *why, size_t why_len)
 {
+	struct cli *c = a->arg;
 	struct ask_wait w = ASK_WAIT_INIT;
 
 	if (why_len)
@@ -27,8 +28,22 @@ int cli_call(struct cli *c, uint16_t type, struct wr *body, struct buf **out,
 		wr_fini(body);
 		return err;
 	}
-	rpc_call(c->rpc, type, 0, body, NULL, CLI_TIMEOUT_MS, ask_done, &w);
+	rpc_call(c->rpc, type, 0, body, NULL,
+		 a->timeout_ms ? a->timeout_ms : CLI_TIMEOUT_MS, ask_done, &w);
 	return ask_result(&w, out, why, why_len);
+}
+
+struct ask cli_ask(struct cli *c)
+{
+	return (struct ask){ .call = call_cli, .arg = c };
+}
+
+int cli_call(struct cli *c, uint16_t type, struct wr *body, struct buf **out,
+	     char *why, size_t why_len)
+{
+	struct ask ask = cli_ask(c);
+
+	return ask_call(&ask, type, body, out, why, why_len);
 }
 
 int cli_option(struct cli *c, int argc, char **argv,
@@ -61,17 +76,6 @@ int cli_option(struct cli *c, int argc, char **argv,
 		else
 			return opt;
 	}
-}
-
-static int call_cli(void *arg, uint16_t type, struct wr *body,
-		    struct buf **out, char *why, size_t why_len)
-{
-	return cli_call(arg, type, body, out, why, why_len);
-}
-
-struct ask cli_ask(struct cli *c)
-{
-	return (struct ask){ call_cli, c };
 }
 
 int cli_say(int code, const char *fmt, ...)

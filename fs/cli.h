@@ -3,7 +3,7 @@
  * the tracker, sizes and tables for people.
  *
  * Threads: main; the connection lives on a loop of its own and cli_call()
- *          waits for it, at most CLI_TIMEOUT_MS.
+ *          waits for it, at most CLI_TIMEOUT_MS (or as its ask says).
  */
 #ifndef PSPFS_CLI_H
 #define PSPFS_CLI_H
@@ -46,7 +46,7 @@ void cli_close(struct cli *c);
 int cli_call(struct cli *c, uint16_t type, struct wr *body, struct buf **out,
 	     char *why, size_t why_len);
 
-/* The same, for layout and track. */
+/* The same, for what takes an ask. */
 struct ask cli_ask(struct cli *c);
 
 /* @path as the swarm knows it ("/a/b"), in a mounted folder or from the top;

@@ -21,6 +21,8 @@
 #include "opts.h"
 
 #define GET_TIMEOUT 10			/* seconds */
+#define GET_MD5_RATE (32u << 20)	/* bytes a second that a peer reads and
+					   hashes, waited for at most */
 #define GET_STORE "256M"
 #define GET_MEMORY "64M"
 #define GET_STORE_SUFFIX ".pspfs-get"
@@ -34,6 +36,7 @@ struct get_cmd {
 	char dest[PATH_MAX], store[PATH_MAX];
 	struct opts opts;
 	struct peer *peer;
+	struct ask_stop asking;		/* the MD5 of the whole */
 	struct part part;
 	uint8_t *have;
 	struct get_result result;
@@ -324,6 +327,33 @@ static int say_failed(struct get_cmd *g, int err)
 		       g->part.why[0] ? g->part.why : strerror(-err));
 }
 
+static int md5_step(void *arg)
+{
+	struct get_cmd *g = arg;
+
+	return on_step(g, g->track.size, g->track.size);
+}
+
+/* Not known when we began: a peer may compute it now.  Every chunk has been
+ * checked, so only an interruption is an error. */
+static int learn_md5(struct get_cmd *g)
+{
+	struct ask ask = ask_link_until(&g->asking);
+	uint64_t ms = g->opts.timeout_s * 1000ull +
+		      g->track.size * 1000 / GET_MD5_RATE;
+
+	if (g->track.has_md5 || peer_is_apart(g->peer) ||
+	    !link_leased(peer_link(g->peer)))
+		return 0;
+	g->doing = "waiting for the MD5 of the whole";
+	g->asking.link = peer_link(g->peer);
+	g->asking.step = md5_step;
+	g->asking.arg = g;
+	ask.timeout_ms = ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX;
+	track_compute_md5(&g->track, &ask, NULL, 0);
+	return stopped ? -ECANCELED : 0;
+}
+
 static int fetch_all(struct get_cmd *g)
 {
 	int code, err;
@@ -344,6 +374,8 @@ static int fetch_all(struct get_cmd *g)
 	g->doing = NULL;
 	err = get_run(&g->result, g->peer, &g->part, g->have,
 		      g->opts.timeout_s * 1000, on_step, g);
+	if (!err)
+		err = learn_md5(g);
 	g->doing = "checking the whole";
 	if (!err)
 		err = part_verify(&g->part, on_step, g);
@@ -410,8 +442,10 @@ static void print_text(const struct get_cmd *g)
 					    rate));
 	if (r->resumed)
 		printf(", %s of it was there", size_text(r->resumed, bytes));
-	printf(", %s\n", g->track.has_md5 ? "MD5 of the whole checked"
-					  : "MD5 of every chunk checked");
+	printf(", %s\n", g->track.has_md5
+				 ? "MD5 of the whole checked"
+				 : "checked chunk by chunk; nobody could tell "
+				   "the whole file's MD5");
 	for (size_t i = 0; i < r->n_sources; i++)
 		printf("%10s from %s%s\n",
 		       size_text(r->sources[i].bytes, bytes),
@@ -423,6 +457,7 @@ static void print_text(const struct get_cmd *g)
 static void fini(struct get_cmd *g)
 {
 	peer_stop(g->peer);
+	ask_stop_fini(&g->asking);
 	if (g->part.fd >= 0 && g->part.path[0])
 		remove_store(g);
 	part_close(&g->part);
@@ -438,6 +473,7 @@ int cli_get(struct cli *c, int argc, char **argv)
 
 	g.cli = c;
 	g.part.fd = -1;
+	ask_stop_init(&g.asking);
 	g.begun_ms = now_ms();
 	code = parse(&g, argc, argv);
 	if (code == CLI_OK)

@@ -1,11 +1,19 @@
-/* pspfs tracker NAME: its tracker file. */
+/*
+ * pspfs tracker NAME: its tracker file.
+ *
+ * An MD5 of the whole that the tracker does not know is computed by a peer,
+ * which reads the file; it is told on a terminal what is waited for.
+ */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "track.h"
+
+#define MD5_WAIT_MS 3600000	/* who waits can end it before */
 
 static json_t *holder_json(const struct track_holder *h)
 {
@@ -90,15 +98,49 @@ int cli_gather(struct cli *c, const char *path, struct track *out)
 	}
 }
 
+/* A tracker file without it is as good for fetching. */
+static void wait_for_md5(struct cli *c, struct track *t)
+{
+	struct ask ask = cli_ask(c);
+	char why[MSG_TEXT_MAX + 1];
+	int err;
+
+	if (t->has_md5)
+		return;
+	if (!c->json && isatty(STDERR_FILENO))
+		cli_say(0, "%s: waiting for a peer that reads the file and "
+			"computes its MD5 (--no-md5 does not wait)", t->name);
+	ask.timeout_ms = MD5_WAIT_MS;
+	err = track_compute_md5(t, &ask, why, sizeof(why));
+	if (err == -ESTALE)
+		cli_say(0, "%s has changed meanwhile: its MD5 is left out",
+			t->name);
+	else if (err)
+		cli_say(0, "%s: nobody could tell the MD5 of the whole file: "
+			"%s", t->name, why[0] ? why : strerror(-err));
+}
+
 int cli_track(struct cli *c, int argc, char **argv)
 {
+	static const struct option options[] = {
+		{ "no-md5", no_argument, NULL, 'n' },
+		{ NULL, 0, NULL, 0 },
+	};
 	struct track t = { 0 };
-	int code;
+	int code, opt, wait = 1;
 
-	if (argc != 2)
+	optind = 0;	/* begin anew */
+	while ((opt = cli_option(c, argc, argv, options)) != -1) {
+		if (opt != 'n')
+			return CLI_USAGE;
+		wait = 0;
+	}
+	if (optind != argc - 1)
 		return cli_say(CLI_USAGE, "tracker takes one NAME: see pspfs "
 			       "--help");
-	code = cli_gather(c, argv[1], &t);
+	code = cli_gather(c, argv[optind], &t);
+	if (code == CLI_OK && wait)
+		wait_for_md5(c, &t);
 	if (code == CLI_OK && c->json)
 		code = print_json(&t);
 	else if (code == CLI_OK && track_render(&t, stdout))

@@ -105,6 +105,9 @@ int link_leased(struct link *l);	/* may what is leased be used now? */
  * filled in here. */
 void link_call(struct link *l, uint16_t type, struct wr *body, rpc_done done,
 	       void *arg);
+/* The same, with another timeout than the link's; 0: that. */
+void link_call_for(struct link *l, uint16_t type, struct wr *body,
+		   uint32_t timeout_ms, rpc_done done, void *arg);
 void link_send(struct link *l, uint16_t type, struct wr *body);
 /* By datagram; may be lost.  Takes @body. */
 void link_dgram(struct link *l, uint16_t type, struct wr *body);

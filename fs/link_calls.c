@@ -142,6 +142,12 @@ static void on_posted(struct loop_work *w)
 void link_call(struct link *l, uint16_t type, struct wr *body, rpc_done done,
 	       void *arg)
 {
+	link_call_for(l, type, body, 0, done, arg);
+}
+
+void link_call_for(struct link *l, uint16_t type, struct wr *body,
+		   uint32_t timeout_ms, rpc_done done, void *arg)
+{
 	struct link_call *c = calloc(1, sizeof(*c));
 	int err = body->err;
 
@@ -154,7 +160,8 @@ void link_call(struct link *l, uint16_t type, struct wr *body, rpc_done done,
 	c->link = l;
 	c->type = type;
 	c->body = wr_take(body, &c->len);
-	c->deadline_ms = now_ms() + l->cfg.timeout_ms;
+	c->deadline_ms = now_ms() +
+			 (timeout_ms ? timeout_ms : l->cfg.timeout_ms);
 	c->done = done;
 	c->arg = arg;
 	c->work.fn = on_posted;

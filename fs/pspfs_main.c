@@ -19,7 +19,7 @@ static const struct verb {
 	{ "list", cli_list, "[DIR]",
 	  "every file, how many have all of it, and when it changed", 0 },
 	{ "tracker", cli_track, "NAME",
-	  "its tracker file: size, MD5s, and who holds which bytes", 0 },
+	  "its tracker file: size, MD5s, and who holds which bytes", 1 },
 	{ "get", cli_get, "NAME [DEST]",
 	  "download it from all who hold it, without a mount", 1 },
 	{ "share", cli_share, "FILE [NAME]",
@@ -47,6 +47,9 @@ static void usage(FILE *to)
 	      "  --key FILE             default " KEY_DEFAULT "\n"
 	      "  --json                 for programs: one JSON object\n"
 	      "  --help, --version\n\n"
+	      "tracker NAME:\n"
+	      "  --no-md5               do not wait for the MD5 of the whole file\n"
+	      "                         where a peer would have to compute it\n"
 	      "get NAME [DEST], or get --track FILE.track [DEST]:\n"
 	      "  --track FILE           what to get, as pspfs tracker printed it\n"
 	      "  --force                replace DEST if it is there\n"

@@ -195,24 +195,39 @@ int track_make(struct track *t, const char *path, const struct layout *l,
 
 /* ---------------------------------------------------------------- asking */
 
-/* A failure leaves the MD5 out: it is one check more, not the only one. */
-static void ask_digest(struct track *t, const struct ask *ask)
+static int ask_md5(struct track *t, const struct ask *ask, int compute,
+		   char *why, size_t why_len)
 {
-	struct m_digest q = { .ino = t->ino };
+	struct m_digest q = { .ino = t->ino, .compute = (uint8_t)compute };
 	struct arena a = ARENA_INIT;
 	struct buf *body = NULL;
 	struct wr w = WR_INIT;
 	struct m_digest_r r;
+	int err;
 
 	m_digest_encode(&w, &q);	/* a failure shows in w.err */
-	if (!ask_call(ask, M_digest, &w, &body, NULL, 0) &&
-	    !m_digest_r_decode(&r, &a, body->data, body->len) && r.known &&
-	    r.version == t->version) {
+	err = ask_call(ask, M_digest, &w, &body, why, why_len);
+	if (!err)
+		err = m_digest_r_decode(&r, &a, body->data, body->len);
+	if (!err && r.version != t->version)
+		err = -ESTALE;
+	if (!err && !r.known)
+		err = -ENODATA;
+	if (!err) {
 		t->has_md5 = 1;
 		memcpy(t->md5, r.md5, MD5_LEN);
 	}
 	arena_fini(&a);
 	buf_unref(body);
+	return err;
+}
+
+int track_compute_md5(struct track *t, const struct ask *ask, char *why,
+		      size_t why_len)
+{
+	if (why_len)
+		why[0] = 0;
+	return t->has_md5 ? 0 : ask_md5(t, ask, 1, why, why_len);
 }
 
 static int ask_status(const struct ask *ask, struct arena *a,
@@ -251,8 +266,8 @@ int track_gather(struct track *t, const struct ask *ask, const char *path)
 	if (!err)
 		err = track_make(t, path, &l, st.peers, st.n_peers, st.swarm,
 				 now_s);
-	if (!err)
-		ask_digest(t, ask);
+	if (!err)	/* a failure leaves it out: it is one check more */
+		ask_md5(t, ask, 0, NULL, 0);
 	layout_fini(&l);
 	arena_fini(&a);
 	buf_unref(body);

@@ -63,6 +63,11 @@ struct track {
  * MD5 that the tracker does not know at once is left out.  0; -ENOENT,
  * -EISDIR, -EINVAL not a regular file, or as layout_load() and the asking. */
 int track_gather(struct track *t, const struct ask *ask, const char *path);
+/* Where the MD5 of the whole is not known yet: have a peer read the file and
+ * compute it, which may take long.  0: t->has_md5; -ESTALE: the file is not
+ * of t->version any more; or as the asking, with its words in @why. */
+int track_compute_md5(struct track *t, const struct ask *ask, char *why,
+		      size_t why_len);
 /* The same from what is known already (pure): @peers are those of status_r,
  * whose silence is counted back from @now_s. */
 int track_make(struct track *t, const char *path, const struct layout *l,

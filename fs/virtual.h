@@ -30,6 +30,7 @@
 #define VIRTUAL_NODES_MAX 262144
 #define VIRTUAL_TEXT_MAX (64u << 20)
 #define VIRTUAL_TEXTS_MAX (256u << 20)
+#define VIRTUAL_MD5_MS 3000	/* a tracker file waits so long for its MD5 */
 
 enum virtual_kind {
 	VIRTUAL_TOP = 1,	/* .pspfs */

@@ -204,13 +204,13 @@ static void nodes_are_bounded(void **state)
 /* A tracker with so many peers. */
 static uint32_t n_peers;
 
-static int answer_status(void *arg, uint16_t type, struct wr *body,
-			 struct buf **out, char *why, size_t why_len)
+static int answer_status(const struct ask *a, uint16_t type,
+			 struct wr *body, struct buf **out, char *why, size_t why_len)
 {
 	struct m_status_r r = { .swarm = 7, .n_peers = n_peers };
 	struct wr w = WR_INIT;
 
-	(void)arg;
+	(void)a;
 	(void)why;
 	(void)why_len;
 	wr_fini(body);
@@ -232,7 +232,7 @@ static int answer_status(void *arg, uint16_t type, struct wr *body,
 
 static void texts_are_whole(void **state)
 {
-	struct ask ask = { answer_status, NULL };
+	struct ask ask = { .call = answer_status };
 	struct virtual_text *t;
 	struct virtual_node n;
 	size_t lines = 0;
@@ -251,10 +251,10 @@ static void texts_are_whole(void **state)
 	virtual_text_close(v, t);
 }
 
-static int answer_nothing(void *arg, uint16_t type, struct wr *body,
+static int answer_nothing(const struct ask *a, uint16_t type, struct wr *body,
 			  struct buf **out, char *why, size_t why_len)
 {
-	(void)arg;
+	(void)a;
 	(void)type;
 	(void)out;
 	(void)why;
@@ -265,7 +265,7 @@ static int answer_nothing(void *arg, uint16_t type, struct wr *body,
 
 static void an_error_is_the_asking_s(void **state)
 {
-	struct ask ask = { answer_nothing, NULL };
+	struct ask ask = { .call = answer_nothing };
 	struct virtual_text *t = NULL;
 	struct virtual_node n;
 

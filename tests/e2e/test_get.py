@@ -100,6 +100,7 @@ def test_shapes(swarm, tmp_path, make):
     want = open(a.path(name), "rb").read()
     assert open(tmp_path / "out", "rb").read() == want
     assert got["complete"] and got["size"] == len(want) and got["missing"] == []
+    assert got["md5"] == hashlib.md5(want).hexdigest(), "nobody had told it: a peer computed it"
     assert sum(x["bytes"] for x in got["sources"]) == got["bytes_fetched"]
     only(tmp_path, "out")
     if make is make_holes:
@@ -344,12 +345,12 @@ def test_without_a_tracker(make_swarm, tmp_path):
     s = make_swarm(peers=3)
     data = os.urandom(6 * SLOT + 5)
     open(s.peers[0].path("f"), "wb").write(data)
-    (tmp_path / "f.track").write_text(s.pspfs("tracker", "/f").stdout)
+    (tmp_path / "f.track").write_text(s.pspfs("tracker", "--no-md5", "/f").stdout)
     s.stop_tracker()
     done = run(*pspfs(s, "get", "/f", tmp_path / "out"), check=False)
     assert done.returncode == 2 and "no tracker answers" in done.stderr
     done = run(*pspfs(s, "get", "--track", tmp_path / "f.track", tmp_path / "out", "--timeout", "5"))
-    assert "asking the holders" in done.stderr
+    assert "asking the holders" in done.stderr and "nobody could tell the whole file's MD5" in done.stdout
     assert open(tmp_path / "out", "rb").read() == data
     s.start_tracker()
 
@@ -387,13 +388,60 @@ def test_a_changed_file(make_swarm, tmp_path):
     a = s.peers[0]
     old = os.urandom(2 * SLOT)
     open(a.path("f"), "wb").write(old)
-    (tmp_path / "f.track").write_text(s.pspfs("tracker", "/f").stdout)
+    (tmp_path / "f.track").write_text(s.pspfs("tracker", "--no-md5", "/f").stdout)
     open(a.path("f"), "wb").write(b"new")
     done = run(*pspfs(s, "get", "--track", tmp_path / "f.track", tmp_path / "out", "--timeout", "1"), check=False)
     if done.returncode:
         assert "the file has changed since" in done.stderr
     else:
         assert open(tmp_path / "out", "rb").read() == old
+        assert "nobody could tell the whole file's MD5" in done.stdout, "that of the new content is no use"
+
+
+def test_the_md5_comes_too_late(make_swarm, tmp_path):
+    """Who is to compute it does not answer: every chunk was checked, that is said, it succeeds."""
+    s = make_swarm(peers=2)
+    data = os.urandom(3 * SLOT)
+    open(s.peers[0].path("f"), "wb").write(data)
+    wait_for(lambda: all(len(c["holders"]) == 2 for c in s.info("/f")["chunks"]), "both copies")
+    first = s.peers[0].proc             # of two equals the tracker asks the first
+    first.send_signal(signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        done = run(*pspfs(s, "get", "/f", tmp_path / "out", "--timeout", "1"))
+        assert "checked chunk by chunk; nobody could tell the whole file's MD5" in done.stdout, done.stdout
+        assert time.monotonic() - begun < 8 * SLOWER
+    finally:
+        first.send_signal(signal.SIGCONT)
+    assert open(tmp_path / "out", "rb").read() == data
+    js = json.loads(s.pspfs("--json", "tracker", "/f").stdout)
+    assert js["md5"] == hashlib.md5(data).hexdigest()
+
+
+def test_waiting_for_the_md5(make_swarm, tmp_path):
+    """Told on a terminal, and nowhere else; Ctrl-C ends it, in tracker and get."""
+    s = make_swarm(peers=1)
+    open(s.peers[0].path("f"), "wb").truncate(64 << 30)     # zeros to be hashed for minutes
+    for argv, words, code in ((["tracker", "/f"], b"waiting for a peer", -signal.SIGINT),
+                              (["get", "/f", tmp_path / "out"], b"waiting for the MD5", 128 + signal.SIGINT)):
+        ours, theirs = os.openpty()
+        proc = subprocess.Popen(pspfs(s, *argv), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs)
+        os.close(theirs)
+        text = b""
+        while words not in text:        # its end is an OSError
+            text += os.read(ours, 4096)
+        proc.send_signal(signal.SIGINT)
+        assert proc.wait(30 * SLOWER) == code
+        os.close(ours)
+    done = s.pspfs("tracker", "--no-md5", "/f")
+    assert "md5 -" in done.stdout and not done.stderr
+    only(tmp_path, "out.part")
+    proc = subprocess.Popen(pspfs(s, "tracker", "/f"), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE)
+    with pytest.raises(subprocess.TimeoutExpired):          # it waits, in silence
+        proc.communicate(timeout=2)
+    proc.send_signal(signal.SIGINT)
+    assert proc.communicate(timeout=30 * SLOWER)[1] == b""
 
 
 # --------------------------------------------------------------------- crowds

@@ -59,9 +59,15 @@ def stored(peer):
     return {f for _, _, files in os.walk(f"{peer.store}/chunks") for f in files}
 
 
-def md5_of(swarm, path, how="known"):
-    done = run(program("tests/digest_of"), swarm.tracker_addr, swarm.key, path, how, check=False)
-    return done.stdout.strip() if done.returncode == 0 else done.stderr
+def md5_of(swarm, path, *argv):
+    """The tracker's word for it, computed if need be; None; or why nobody can."""
+    done = swarm.pspfs("--json", "tracker", path, *argv)
+    return json.loads(done.stdout)["md5"] or done.stderr or None
+
+
+def known_md5_of(swarm, path):
+    """Without waiting for it."""
+    return md5_of(swarm, path, "--no-md5")
 
 
 def counts(swarm):
@@ -78,7 +84,7 @@ def test_whole_then_parts(one, src):
     got = share(one, a, f, "/film")
     md5 = hashlib.md5(data).hexdigest()
     assert got["created"] and got["chunks"] == 11 and got["bytes"] == len(data) and got["md5"] == md5
-    assert md5_of(one, "/film") == md5
+    assert known_md5_of(one, "/film") == md5
     h = holders(one, "/film")
     assert len(h) == 11 and all(v == {a.addr} for v in h.values())
 
@@ -196,7 +202,7 @@ def test_holes(one, src):
     data = open(f, "rb").read()
     got = share(one, a, f, "/holes")
     assert got["chunks"] == 1 and got["size"] == len(data)
-    assert got["md5"] == hashlib.md5(data).hexdigest() == md5_of(one, "/holes")
+    assert got["md5"] == hashlib.md5(data).hexdigest() == known_md5_of(one, "/holes")
     assert os.stat(c.path("holes")).st_blocks * 512 == SLOT
     assert open(c.path("holes"), "rb").read() == data
     assert share(one, b, f, "/holes")["chunks"] == 1
@@ -213,7 +219,7 @@ def test_empty(one, src):
     got = share(one, a, f)
     assert got["created"] and got["chunks"] == 0 and got["md5"] == hashlib.md5(b"").hexdigest()
     assert os.stat(b.path("empty")).st_size == 0
-    assert md5_of(one, "/empty") == hashlib.md5(b"").hexdigest()
+    assert known_md5_of(one, "/empty") == hashlib.md5(b"").hexdigest()
     assert not share(one, b, f)["created"]
 
 
@@ -484,37 +490,38 @@ def test_md5_of_a_file_that_was_written(one):
     data = os.urandom(5 * SLOT + 3)
     open(a.path("written"), "wb").write(data)
     md5 = hashlib.md5(data).hexdigest()
-    assert md5_of(one, "/written") == "unknown"
-    assert md5_of(one, "/written", "compute") == md5
+    assert known_md5_of(one, "/written") is None
     assert md5_of(one, "/written") == md5
+    assert known_md5_of(one, "/written") == md5
     with open(b.path("written"), "r+b") as f:
         f.seek(2 * SLOT - 5)
         f.write(b"over two chunks")
-    assert md5_of(one, "/written") == "unknown"
+    assert known_md5_of(one, "/written") is None
     want = hashlib.md5(open(a.path("written"), "rb").read()).hexdigest()
-    assert want != md5 and md5_of(one, "/written", "compute") == want
+    assert want != md5 and md5_of(one, "/written") == want
     os.chmod(a.path("written"), 0o600)          # no content
-    assert md5_of(one, "/written") == want
+    assert known_md5_of(one, "/written") == want
     os.truncate(a.path("written"), 20 * SLOT)
     with open(b.path("written"), "r+b") as f:   # a hole before it, and one behind
         f.seek(15 * SLOT + 7)
         f.write(b"in between")
     want = hashlib.md5(open(a.path("written"), "rb").read()).hexdigest()
-    assert md5_of(one, "/written", "compute") == want
+    assert md5_of(one, "/written") == want
 
 
 def test_md5_when_nobody_can(make_swarm):
     s = make_swarm(peers=2, tracker_args=["--copies", "1"], peer_options={"timeout": 1})
     a = s.peers[0]
+    done = s.pspfs("tracker", "/", check=False)
+    assert done.returncode == 2 and "not a file" in done.stderr
     open(a.path("f"), "wb").write(os.urandom(SLOT))
-    assert "directory" in md5_of(s, "/", "compute")
     (chunk,) = s.info("/f")["chunks"]
     for p in s.peers:
         if p.chunk_file(chunk["id"]):
             p.kill()
-    why = md5_of(s, "/f", "compute")
+    why = md5_of(s, "/f")
     assert "no other peer can be asked" in why and "logs" in why
     for p in s.peers:
         if p.proc:
             p.stop()
-    assert "no peer is active" in md5_of(s, "/f", "compute")
+    assert "no peer is active" in md5_of(s, "/f")
