@@ -5,16 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint64_t next_random(uint64_t *rng)
-{
-	/* splitmix64: G. Steele, D. Lea, C. Flood, "Fast splittable
-	 * pseudorandom number generators" (2014). */
-	uint64_t z = *rng += 0x9e3779b97f4a7c15u;
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-	return z ^ (z >> 31);
-}
+#include "rng.h"
 
 const struct track_piece *plan_piece(const struct plan *p, uint32_t chunk,
 				     uint32_t i)
@@ -101,7 +92,7 @@ static int rank_all(struct plan *p, uint64_t *rng)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < p->n_chunks; i++)
 		r[i] = (struct rank){ i, count_holders(p, i, NULL),
-				      next_random(rng) };
+				      rng_next(rng) };
 	qsort(r, p->n_chunks, sizeof(*r), by_rank);
 	for (size_t i = 0; i < p->n_chunks; i++)
 		p->todo[i] = r[i].chunk;

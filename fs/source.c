@@ -1,18 +1,7 @@
 /* source -- see source.h. */
 #include "source.h"
 
-static uint64_t next_random(uint64_t *rng)
-{
-	/* xorshift64*: S. Vigna, "An experimental exploration of Marsaglia's
-	 * xorshift generators, scrambled" (2016). */
-	uint64_t x = *rng ? *rng : 88172645463325252u;
-
-	x ^= x >> 12;
-	x ^= x << 25;
-	x ^= x >> 27;
-	*rng = x;
-	return x * 2685821657736338717u;
-}
+#include "rng.h"
 
 static int compare(uint64_t a, uint64_t b)
 {
@@ -55,7 +44,7 @@ int source_choose(const struct source *s, size_t n, uint64_t *rng)
 		if (d < 0) {
 			best = (int)i;
 			equals = 1;
-		} else if (!d && next_random(rng) % ++equals == 0) {
+		} else if (!d && rng_next(rng) % ++equals == 0) {
 			best = (int)i;
 		}
 	}
@@ -89,5 +78,5 @@ uint32_t source_round_ms(unsigned round, uint64_t *rng)
 		ms = SOURCE_ROUND_MIN_MS << (round - 1);
 	if (ms > SOURCE_ROUND_MAX_MS)
 		ms = SOURCE_ROUND_MAX_MS;
-	return ms / 2 + (uint32_t)(next_random(rng) % (ms / 2 + 1));
+	return ms / 2 + (uint32_t)(rng_next(rng) % (ms / 2 + 1));
 }

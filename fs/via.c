@@ -13,6 +13,7 @@
 
 #include "container.h"
 #include "log.h"
+#include "rng.h"
 #include "via_internal.h"
 
 static const struct rpc_ops rpc_ops;
@@ -55,7 +56,7 @@ static void retry(struct via *v)
 	if (ms > VIA_BACKOFF_MAX_MS)
 		ms = VIA_BACKOFF_MAX_MS;
 	v->failures++;
-	ms = ms / 2 + (uint32_t)(via_draw(v) % (ms / 2 + 1));
+	ms = ms / 2 + (uint32_t)(rng_next(&v->rng) % (ms / 2 + 1));
 	if (loop_after(v->home, &v->retry, ms, on_retry, v))
 		log_error("no memory for a timer: no chunks through the "
 			  "tracker until it comes back");

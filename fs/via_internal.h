@@ -91,7 +91,6 @@ void via_want_nowhere(struct via *v, const uint64_t *ids, uint32_t n);
 /* The connection is up: ask for all, from the first try on. */
 void via_want_all(struct via *v);
 void via_want_end(struct via *v, int err);
-uint64_t via_draw(struct via *v);
 
 /* via_give.c */
 /* @q: it came on the connection, and is answered there; NULL: by datagram. */

@@ -13,21 +13,13 @@
 
 #include "container.h"
 #include "counters.h"
+#include "rng.h"
 #include "via_internal.h"
 
 #define SOON_MS 12		/* while something may have to be sent again */
 #define LATER_MS 200		/* while all is acknowledged */
 
 static void pump(struct via *v);
-
-uint64_t via_draw(struct via *v)
-{
-	uint64_t z = v->rng += 0x9e3779b97f4a7c15;	/* splitmix64 */
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
-}
 
 static struct want *find(struct via *v, uint64_t chunk)
 {
@@ -124,7 +116,7 @@ static void sent(struct via *v, struct want *w, int tcp, uint64_t now)
 	}
 	if (w->try)
 		counter_add(CNT_RELAY_RESENT, 1);
-	w->next_ms = now + ms * 3 / 4 + via_draw(v) % (ms / 2 + 1);
+	w->next_ms = now + ms * 3 / 4 + rng_next(&v->rng) % (ms / 2 + 1);
 	w->try++;
 }
 

@@ -22,6 +22,7 @@
 #include "counters.h"
 #include "log.h"
 #include "relay.h"
+#include "rng.h"
 
 enum {
 	PEERS_MAX = 50, CHUNKS_MAX = 200, CHUNK = 64,
@@ -73,11 +74,7 @@ static struct {
 
 static uint64_t rnd(void)
 {
-	uint64_t z = w.rng += 0x9e3779b97f4a7c15;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
+	return rng_next(&w.rng);
 }
 
 static int chance(unsigned percent)

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "core_internal.h"
+#include "rng.h"
 
 enum { LEASE_MS = 2000, BEAT_MS = 400, GRACE_MS = 1000, GONE_MS = 3000,
        SLOT = 256, COPIES = 2 };
@@ -88,11 +89,7 @@ void undone(void);
 
 static inline uint64_t rnd(uint64_t n)
 {
-	uint64_t z = world.rng += 0x9e3779b97f4a7c15u;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return (z ^ z >> 31) % n;
+	return rng_next(&world.rng) % n;
 }
 
 static inline int chance(unsigned percent)

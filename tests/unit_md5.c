@@ -11,20 +11,17 @@
 #include <cmocka.h>
 #include <openssl/evp.h>
 
+#include "rng.h"
+
 enum { MOST = 33, LARGE = 3 << 20 };
 
 static const enum md5_engine engines[] = { MD5_AUTO, MD5_SCALAR, MD5_AVX2,
 					   MD5_AVX512 };
 static uint64_t seed = 0x9e3779b97f4a7c15;
 
-/* splitmix64 */
 static uint64_t rnd(void)
 {
-	uint64_t z = seed += 0x9e3779b97f4a7c15;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
+	return rng_next(&seed);
 }
 
 /* @n random bytes in an allocation of just their size. */

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "ns_fixture.h"
+#include "rng.h"
 
 enum { FILES = 3, SIZE = 16 * FIX_SLOT, CHUNKS = 20000, PUSHES = 5,
        MERGES = 6 };
@@ -36,13 +37,9 @@ static struct chunk chunks[CHUNKS];
 static uint64_t made;		/* chunks that have been made */
 static uint64_t rng;
 
-static uint32_t below(uint32_t n)	/* splitmix64 */
+static uint32_t below(uint32_t n)
 {
-	uint64_t z = rng += 0x9e3779b97f4a7c15;
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-	return (uint32_t)((z ^ (z >> 31)) % n);
+	return (uint32_t)(rng_next(&rng) % n);
 }
 
 /* ------------------------------------------------------------- comparing */

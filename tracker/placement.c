@@ -1,14 +1,6 @@
 #include "placement.h"
 
-/* splitmix64 (Steele, Lea, Flood 2014): any state is a good state. */
-static uint64_t next_random(uint64_t *rng)
-{
-	uint64_t z = *rng += 0x9e3779b97f4a7c15u;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
-}
+#include "rng.h"
 
 static int among(uint32_t num, const uint32_t *list, size_t n)
 {
@@ -63,7 +55,7 @@ static int may_take(const struct choice *ch, const struct candidate *c,
 static const struct candidate *draw(const struct choice *ch, int new_zone,
 				    uint64_t total, uint64_t *rng)
 {
-	uint64_t at = next_random(rng) % total;
+	uint64_t at = rng_next(rng) % total;
 
 	for (size_t i = 0; i < ch->n; i++) {
 		const struct candidate *c = &ch->c[i];

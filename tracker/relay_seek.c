@@ -11,15 +11,7 @@
 #include "counters.h"
 #include "log.h"
 #include "relay_internal.h"
-
-static uint64_t draw(struct relay *r)
-{
-	uint64_t z = r->rng += 0x9e3779b97f4a7c15;	/* splitmix64 */
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
-}
+#include "rng.h"
 
 struct flight *relay_flight(const struct relay *r, uint64_t chunk)
 {
@@ -69,7 +61,7 @@ static uint64_t pause_ms(struct relay *r, uint32_t try)
 {
 	uint64_t ms = (uint64_t)RELAY_TRY_MS << (try < 6 ? try : 6);
 
-	return ms * 3 / 4 + draw(r) % (ms / 2 + 1);
+	return ms * 3 / 4 + rng_next(&r->rng) % (ms / 2 + 1);
 }
 
 static void seek(struct relay *r, const struct flight *f, uint64_t peer,
@@ -132,7 +124,7 @@ static uint64_t choose_holder(struct relay *r, const struct flight *f)
 		if (relay_peer(r, f->holders[i]) &&
 		    !relay_waits(r, f->holders[i], f->chunk))
 			up[n++] = f->holders[i];
-	return n ? up[draw(r) % n] : 0;
+	return n ? up[rng_next(&r->rng) % n] : 0;
 }
 
 static void begin(struct relay *r, struct flight *f, uint64_t now_ms)
