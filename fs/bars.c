@@ -59,8 +59,8 @@ static void draw_line(const struct bar_line *l, unsigned width)
 
 	if (part > 1)
 		part = 1;
-	if (width < 100 && cells > 20)
-		cells = 20;
+	if (width < 100 && cells > 10)
+		cells = l->note ? 10 : 20;	/* what is said counts more */
 	full = (unsigned)(part * cells);
 	memset(bar, '.', cells);
 	memset(bar, '#', full);
