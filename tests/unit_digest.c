@@ -260,7 +260,8 @@ static int setup(void **state)
 		.heartbeat_ms = 1000000, .garbage_ms = 60000,
 		.gone_ms = 60000, .seed = 1,
 	};
-	const struct core_io io = { io_answer, io_send, io_close, NULL };
+	const struct core_io io = { .answer = io_answer, .send = io_send,
+				    .close = io_close };
 	char why[512];
 
 	(void)state;

@@ -195,7 +195,7 @@ static void guests_are_listed_and_count_for_nothing(void **state)
 	assert_int_equal(s->n_live, 1);
 	assert_int_equal(swarm_want(s, UINT8_MAX), 1);
 	assert_int_equal(swarm_room(s).capacity, 1000);
-	assert_int_equal(swarm_place(s, g->num, 1, NULL, 0, 8, &rng, out), 1);
+	assert_int_equal(swarm_place(s, g->num, 0, 1, NULL, 0, 8, &rng, out), 1);
 	assert_int_equal(out[0], a->num);
 	/* sources they are, and replicas never */
 	assert_int_equal(locations_add(s->locations, 99, g->num, 1), 0);
