@@ -202,7 +202,7 @@ static int ask_md5(struct track *t, const struct ask *ask, int compute,
 	struct arena a = ARENA_INIT;
 	struct buf *body = NULL;
 	struct wr w = WR_INIT;
-	struct m_digest_r r;
+	struct m_digest_r r = { .known = 0 };
 	int err;
 
 	m_digest_encode(&w, &q);	/* a failure shows in w.err */
