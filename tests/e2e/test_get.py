@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import random
+import select
 import signal
 import subprocess
 import time
@@ -428,7 +429,10 @@ def test_waiting_for_the_md5(make_swarm, tmp_path):
         proc = subprocess.Popen(pspfs(s, *argv), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs)
         os.close(theirs)
         text = b""
+        limit = time.monotonic() + 30 * SLOWER
         while words not in text:        # its end is an OSError
+            assert select.select([ours], [], [], max(0, limit - time.monotonic()))[0], text[-500:]
+            assert time.monotonic() < limit, text[-500:]
             text += os.read(ours, 4096)
         proc.send_signal(signal.SIGINT)
         assert proc.wait(30 * SLOWER) == code
