@@ -29,7 +29,7 @@ def flags(page):
 @pytest.mark.parametrize("program", PAGES)
 def test_every_option(program):
     said, page = read(program)
-    long = set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", said))
+    long = set(re.findall(r"(?<![\w-])--([a-z][a-z0-9-]+)", said))
     short = set(re.findall(r"(?:^  |, )-([a-zA-Z])\b", said, re.M))
     assert long and not (long | short) - flags(page), said
     if not short:
