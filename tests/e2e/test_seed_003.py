@@ -12,6 +12,7 @@
 | sending clients have 20% each, send 5% at a time | test_the_document: 20 chunks, 4 at each seeder |
 | receiving clients get chunks from the sending ones, check the MD5 | test_the_document |
 | five receiving clients at once | test_the_document: started in the same second, they help one another |
+| (a sending client that goes meanwhile) | test_one_of_five_killed_while_another_copy_exists, ..._and_none_other_has_its_part |
 """
 import json
 import os
@@ -46,16 +47,22 @@ def five_fifths(s, dest, copies=1):
     return data, seeders
 
 
-def ranges(s):
-    """{address: [(first, end)]} as the tracker file says."""
-    text = s.pspfs("tracker", "/picture").stdout
+def ranges(text):
+    """{IP: [(first, end)]} as a tracker file says."""
     found = {}
     for line in text.splitlines():
-        if line.startswith("holder"):
-            words = line.split()
-            at = next(w for w in words if w.startswith("127."))
-            found[at] = line
-    return text, found
+        if line.startswith("holder "):
+            _, at, _, _, _, spans = line.split(" ")
+            found[at.split(":")[0]] = [tuple(map(int, r.split("-"))) for r in spans.split(",")]
+    return found
+
+
+def there(path, data):
+    """The chunks that a part has."""
+    if not path.exists():
+        return set()
+    part = path.read_bytes()
+    return {k for k in range(20) if part[k * MIB:(k + 1) * MIB] == data[k * MIB:(k + 1) * MIB]}
 
 
 def receivers(s, dest, n=5, *argv):
@@ -69,8 +76,9 @@ def test_the_document(tmp_path):
     with slow_swarm(rate="400mbit", peers=0, tracker_args=["--copies", "1"]) as s:
         data, seeders = five_fifths(s, tmp_path)
         assert "/picture" in s.pspfs("list").stdout
-        text, holders = ranges(s)
-        assert {a.split(":")[0] for a in holders} == {p.addr for p in seeders}
+        text = s.pspfs("tracker", "/picture").stdout
+        fifths = {p.addr: [(k * 4 * MIB, (k + 1) * 4 * MIB)] for k, p in enumerate(seeders)}
+        assert ranges(text) == fifths
         for word in ("/picture", str(SIZE), str(MIB)):
             assert word in text
         (tmp_path / "whole").write_bytes(data)
@@ -79,7 +87,8 @@ def test_the_document(tmp_path):
         assert len(info["chunks"]) == 20 and all(len(c["holders"]) == 1 for c in info["chunks"])
         m = s.add_peer()
         with open(m.path(".pspfs/trackers/picture.track")) as f:
-            assert str(SIZE) in f.read()
+            track = f.read()
+        assert ranges(track) == fifths and f"md5 {md5(tmp_path / 'whole')}" in track
         m.stop()
         s.slow()
         got = [finish(p) for p in receivers(s, tmp_path)]
@@ -97,7 +106,9 @@ def test_one_of_five_killed_while_another_copy_exists(tmp_path):
         data, seeders = five_fifths(s, tmp_path, copies=2)
         s.slow()
         procs = receivers(s, tmp_path)
-        time.sleep(0.8)
+        parts = [tmp_path / f"client_{6 + k}.part" for k in range(5)]
+        wait_for(lambda: sum(len(there(p, data)) for p in parts) > 30, "a third of it", 60)
+        assert all(p.poll() is None for p in procs)
         seeders[2].kill()
         for p in procs:
             finish(p)
@@ -105,23 +116,29 @@ def test_one_of_five_killed_while_another_copy_exists(tmp_path):
         assert {md5(tmp_path / f"client_{6 + k}") for k in range(5)} == {md5(tmp_path / "whole")}
 
 
-def test_one_of_five_killed_and_none_other_has_its_part(make_swarm, tmp_path):
+def test_one_of_five_killed_and_none_other_has_its_part(tmp_path):
     """An honest error that names the missing ranges; then the same command completes."""
-    s = make_swarm(peers=0, tracker_args=["--copies", "1"])
-    data, seeders = five_fifths(s, tmp_path)
-    seeders[2].kill()
-    out = tmp_path / "out"
-    proc = start_get(s, "/picture", out, "--timeout", "3")
-    said, err = proc.communicate(timeout=120)
-    assert proc.returncode == 2
-    assert json.loads(said)["missing"] == [[8 * MIB, 12 * MIB]]
-    assert f"{8 * MIB}-{12 * MIB}" in err
-    assert not out.exists()
-    only(tmp_path, "out.part")
-    s.add_lenders(1, store=seeders[2].store, addr=seeders[2].addr)
-    done = get(s, "/picture", out)
-    assert done["bytes_fetched"] == 4 * MIB and done["bytes_resumed"] == 16 * MIB
-    assert out.read_bytes() == data
+    out, part = tmp_path / "out", tmp_path / "out.part"
+    with slow_swarm(rate="80mbit", peers=0, tracker_args=["--copies", "1"]) as s:
+        data, seeders = five_fifths(s, tmp_path)
+        s.slow()
+        proc = start_get(s, "/picture", out, "--timeout", "3")
+        wait_for(lambda: len(there(part, data)) >= 6, "a third of it", 60)
+        had = there(part, data)
+        k = min(range(5), key=lambda k: len(had & set(range(4 * k, 4 * k + 4))))
+        seeders[k].kill()
+        said, err = proc.communicate(timeout=120)
+        assert proc.returncode == 2, err
+        lacks = set(range(20)) - there(part, data)
+        assert lacks and lacks <= set(range(4 * k, 4 * k + 4)), "all else was fetched"
+        missing = json.loads(said)["missing"]
+        assert {c for first, end in missing for c in range(first // MIB, end // MIB)} == lacks
+        assert ", ".join(f"{first}-{end}" for first, end in missing) in err
+        only(tmp_path, "out.part")
+        s.add_lenders(1, store=seeders[k].store, addr=seeders[k].addr)
+        done = get(s, "/picture", out)
+        assert done["bytes_fetched"] == len(lacks) * MIB and done["bytes_resumed"] == SIZE - len(lacks) * MIB
+        assert out.read_bytes() == data
 
 
 def test_only_the_whole_file_creates(make_swarm, tmp_path):
