@@ -331,6 +331,8 @@ static int md5_step(void *arg)
 {
 	struct get_cmd *g = arg;
 
+	if (!link_leased(peer_link(g->peer)))	/* it went meanwhile */
+		return 1;
 	return on_step(g, g->track.size, g->track.size);
 }
 

@@ -419,24 +419,36 @@ def test_the_md5_comes_too_late(make_swarm, tmp_path):
     assert js["md5"] == hashlib.md5(data).hexdigest()
 
 
+@contextlib.contextmanager
+def waits(s, *argv, words):
+    """A pspfs on a terminal that has said these; it does not outlive the test."""
+    ours, theirs = os.openpty()
+    proc = subprocess.Popen(pspfs(s, *argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs, text=True)
+    os.close(theirs)
+    text, limit = b"", time.monotonic() + 30 * SLOWER
+    try:
+        while words not in text:        # its end is an OSError
+            left = limit - time.monotonic()
+            assert left > 0 and select.select([ours], [], [], left)[0], text[-500:]
+            text += os.read(ours, 4096)
+        yield proc
+    finally:
+        if proc.poll() is None:
+            proc.kill()
+        proc.communicate(timeout=10)
+        os.close(ours)
+
+
 def test_waiting_for_the_md5(make_swarm, tmp_path):
     """Told on a terminal, and nowhere else; Ctrl-C ends it, in tracker and get."""
     s = make_swarm(peers=1)
     open(s.peers[0].path("f"), "wb").truncate(64 << 30)     # zeros to be hashed for minutes
-    for argv, words, code in ((["tracker", "/f"], b"waiting for a peer", -signal.SIGINT),
-                              (["get", "/f", tmp_path / "out"], b"waiting for the MD5", 128 + signal.SIGINT)):
-        ours, theirs = os.openpty()
-        proc = subprocess.Popen(pspfs(s, *argv), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs)
-        os.close(theirs)
-        text = b""
-        limit = time.monotonic() + 30 * SLOWER
-        while words not in text:        # its end is an OSError
-            assert select.select([ours], [], [], max(0, limit - time.monotonic()))[0], text[-500:]
-            assert time.monotonic() < limit, text[-500:]
-            text += os.read(ours, 4096)
+    with waits(s, "tracker", "/f", words=b"waiting for a peer") as proc:
         proc.send_signal(signal.SIGINT)
-        assert proc.wait(30 * SLOWER) == code
-        os.close(ours)
+        assert proc.wait(30 * SLOWER) == -signal.SIGINT
+    with waits(s, "get", "/f", tmp_path / "out", words=b"waiting for the MD5") as proc:
+        proc.send_signal(signal.SIGINT)
+        assert proc.wait(30 * SLOWER) == 128 + signal.SIGINT
     done = s.pspfs("tracker", "--no-md5", "/f")
     assert "md5 -" in done.stdout and not done.stderr
     only(tmp_path, "out.part")
@@ -446,6 +458,18 @@ def test_waiting_for_the_md5(make_swarm, tmp_path):
         proc.communicate(timeout=2)
     proc.send_signal(signal.SIGINT)
     assert proc.communicate(timeout=30 * SLOWER)[1] == b""
+
+
+def test_the_tracker_goes_while_the_md5_is_waited_for(make_swarm, tmp_path):
+    """Nobody can tell it then: what was checked chunk by chunk is complete."""
+    s = make_swarm(peers=1)
+    open(s.peers[0].path("f"), "wb").truncate(64 << 30)
+    with waits(s, "get", "/f", tmp_path / "out", words=b"waiting for the MD5") as proc:
+        s.kill_tracker()
+        said, _ = proc.communicate(timeout=30 * SLOWER)
+        assert proc.returncode == 0 and "nobody could tell" in said
+    only(tmp_path, "out")
+    s.start_tracker()
 
 
 # --------------------------------------------------------------------- crowds
