@@ -88,10 +88,12 @@ static void wanted_free(struct relay *r, struct wanted *w)
 {
 	HASH_DELETE(hh, r->wanted, w);
 	LIST_REMOVE(w, of_peer);
-	if (w->met_ms)
+	if (w->met_ms) {
 		TAILQ_REMOVE(&r->met, w, wait);
-	else
+		r->n_met--;
+	} else {
 		w->peer->n_wants--;
+	}
 	free(w);
 }
 
@@ -236,6 +238,7 @@ void relay_delivered(struct relay *r, uint64_t peer, uint64_t chunk,
 	w->met_ms = now_ms ? now_ms : 1;
 	w->peer->n_wants--;
 	TAILQ_INSERT_TAIL(&r->met, w, wait);
+	r->n_met++;
 	relay_start_queued(r, now_ms);
 }
 
@@ -307,15 +310,10 @@ void relay_free(struct relay *r)
 
 void relay_stat(const struct relay *r, struct relay_stat *out)
 {
-	const struct wanted *w;
-	uint32_t n_met = 0;
-
-	TAILQ_FOREACH(w, &r->met, wait)
-		n_met++;
 	*out = (struct relay_stat){
 		.cached = lru_bytes(r->lru),
 		.limit = lru_limit(r->lru),
 		.flights = HASH_COUNT(r->flights),
-		.pending = HASH_COUNT(r->wanted) - n_met,
+		.pending = HASH_COUNT(r->wanted) - r->n_met,
 	};
 }

@@ -68,6 +68,7 @@ struct relay {
 	struct flight *flights;
 	TAILQ_HEAD(flights, flight) queued, seeking;
 	TAILQ_HEAD(, wanted) met;	/* in order of met_ms */
+	uint32_t n_met;
 	uint32_t n_seeking;
 };
 

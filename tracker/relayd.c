@@ -57,6 +57,8 @@ static void member_drop(struct relayd *rd, struct member *m)
 {
 	if (m->rpc || m->session)
 		return;
+	if (m->batch.n)
+		LIST_REMOVE(m, due);
 	HASH_DELETE(hh, rd->members, m);
 	free(m);
 }
@@ -402,6 +404,7 @@ int relayd_new(struct relayd **out, const struct relay_config *cfg)
 	gate_init(&rd->gate);
 	gate_init(&rd->probes);
 	rd->flush.fn = on_flush;
+	LIST_INIT(&rd->due);
 	io.arg = rd;
 	err = relay_new(&rd->relay, cfg, &io);
 	if (!err)

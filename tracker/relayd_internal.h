@@ -7,6 +7,8 @@
 #ifndef PSPFS_RELAYD_INTERNAL_H
 #define PSPFS_RELAYD_INTERNAL_H
 
+#include <sys/queue.h>
+
 #include "hasher.h"
 #include "relayd.h"
 #include "table.h"
@@ -28,6 +30,7 @@ struct member {
 	struct relayd *rd;
 	struct rpc *rpc;		/* our reference; NULL: none */
 	struct seek_batch batch;
+	LIST_ENTRY(member) due;		/* while the batch is not empty */
 	UT_hash_handle hh, by_session;
 };
 
@@ -60,6 +63,7 @@ struct relayd {
 	/* relay loop only */
 	struct relay *relay;
 	struct member *members, *sessions;	/* by peer; by session */
+	LIST_HEAD(, member) due;		/* with seeks to send */
 	struct resolve *resolve;		/* being filled; or NULL */
 	struct loop_timer *timer;
 	struct loop_work flush;

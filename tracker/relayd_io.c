@@ -112,6 +112,7 @@ static void send_seek(struct relayd *rd, struct member *m)
 	int err = m_seek_encode(&w, &s);
 
 	b->n = 0;
+	LIST_REMOVE(m, due);
 	if (!err && (b->by_tcp || !m->session || !d ||
 		     dgram_send(d, m->session, M_seek, w.p, w.len)))
 		seek_by_tcp(rd, m, &w);
@@ -133,17 +134,18 @@ static void io_seek(void *arg, uint64_t peer, const struct relay_seek *s)
 	b->try = s->try;
 	b->directed = s->directed;
 	b->by_tcp = s->by_tcp;
+	if (!b->n)
+		LIST_INSERT_HEAD(&rd->due, m, due);
 	b->ids[b->n++] = s->chunk;
 }
 
 void relayd_flush(struct relayd *rd)
 {
-	struct member *m, *next;
+	struct member *m;
 
 	flush_resolve(rd);
-	HASH_ITER (hh, rd->members, m, next)
-		if (m->batch.n)
-			send_seek(rd, m);
+	while ((m = LIST_FIRST(&rd->due)))
+		send_seek(rd, m);
 }
 
 /* ------------------------------------------------------------- checking */
