@@ -52,6 +52,9 @@ struct ask cli_ask(struct cli *c);
 /* @path as the swarm knows it ("/a/b"), in a mounted folder or from the top;
  * in a folder also sets c->tracker, unless it was given.  A CLI_ code. */
 int cli_swarm_path(struct cli *c, const char *path, char out[MSG_PATH_MAX]);
+/* cli_swarm_path() and cli_open(): whom to ask, for what.  A CLI_ code. */
+int cli_open_for(struct cli *c, const char *path, char name[MSG_PATH_MAX],
+		 struct ask *ask);
 /* cli_open(), and what is at @path.  A CLI_ code. */
 int cli_find(struct cli *c, const char *path, struct m_attr *out);
 

@@ -70,13 +70,10 @@ int cli_gather(struct cli *c, const char *path, struct track *out)
 {
 	char name[MSG_PATH_MAX];
 	struct ask ask;
-	int err, code = cli_swarm_path(c, path, name);
+	int err, code = cli_open_for(c, path, name, &ask);
 
-	if (code == CLI_OK)
-		code = cli_open(c);
 	if (code != CLI_OK)
 		return code;
-	ask = cli_ask(c);
 	err = track_gather(out, &ask, name);
 	switch (err) {
 	case 0:

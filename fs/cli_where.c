@@ -102,17 +102,25 @@ int cli_swarm_path(struct cli *c, const char *path, char out[MSG_PATH_MAX])
 	return CLI_OK;
 }
 
+int cli_open_for(struct cli *c, const char *path, char name[MSG_PATH_MAX],
+		 struct ask *ask)
+{
+	int code = cli_swarm_path(c, path, name);
+
+	if (code == CLI_OK)
+		code = cli_open(c);
+	*ask = cli_ask(c);
+	return code;
+}
+
 int cli_find(struct cli *c, const char *path, struct m_attr *out)
 {
 	char name[MSG_PATH_MAX];
 	struct ask ask;
-	int err, code = cli_swarm_path(c, path, name);
+	int err, code = cli_open_for(c, path, name, &ask);
 
-	if (code == CLI_OK)
-		code = cli_open(c);
 	if (code != CLI_OK)
 		return code;
-	ask = cli_ask(c);
 	err = layout_find(&ask, name, out);
 	if (!err)
 		return CLI_OK;
