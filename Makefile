@@ -23,7 +23,7 @@ NET     := log text codec msg status counters buf md5 md5_avx2 md5_avx512 \
 FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   cache slices \
 	   trouble young link_wait link_calls link_beat link_batch link_held \
-	   link_push link peers source shelf via_want via_give via \
+	   link_push link peers peers_conn source shelf via_want via_give via \
 	   fetch_keep fetch_source fetch_try fetch \
 	   ask layout report track track_parse virtual_text virtual whole sum \
 	   byte_range parts_plan \
@@ -31,8 +31,8 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   chunkd_verify chunkd complete share_batch share_new share_match share \
 	   local_packet local peer_push peer_share peer opts plan part get \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
-	   file_compact file_ahead file_plan file_read file_write file \
-	   tree mountpoint kernel ops ops_dir ops_list ops_attr ops_file \
+	   file_compact file_ahead file_plan file_read file_write file_drain file \
+	   tree_node tree mountpoint kernel ops ops_dir ops_list ops_attr ops_file \
 	   ops_xattr ops_virtual ops_front mount_opts
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
@@ -41,10 +41,10 @@ CLI     := pspfs_main bars cli cli_where cli_status cli_info cli_list \
 	   distribute_verify distribute file_md5 hidden cli_distribute
 TRACKER := db_schema db_sqlite ns ns_chunk ns_copies ns_slot ns_xattr ns_attr \
 	   ns_map ns_dir ns_rename ns_reap ns_digest placement locations lru \
-	   relay relay_seek leases sessions swarm garbage repair jobs core_ns \
+	   relay relay_seek leases sessions swarm swarm_copies garbage repair jobs core_ns \
 	   core_chunk core_change core_late core_digest core_job core_status \
 	   core_orphans core_hello core_out core core_open meta probe relayd \
-	   relayd_io server
+	   relayd_io server_ask server
 TRACKER_MAIN := options main
 
 BENCH_NET     := bench_md5 bench_rpc
@@ -86,7 +86,9 @@ DEPS_RUN   := fuse3 libfuse3-3 libevent-core-2.1-7 libevent-pthreads-2.1-7 \
 DEPS_BUILD := gcc make pkg-config libc6-dev libfuse3-dev libevent-dev \
 	      libssl-dev libsqlite3-dev libjansson-dev uthash-dev
 DEPS_TEST  := libcmocka-dev python3 python3-pytest python3-pytest-timeout \
-	      rsync git tar procps util-linux iproute2 nftables cppcheck
+	      rsync git tar procps util-linux iproute2 nftables cppcheck \
+	      fio sqlite3 zip unzip vim-tiny emacs-nox stress-ng dbench \
+	      acl attr
 
 .DELETE_ON_ERROR:
 .PHONY: all deps demo check check-unit check-e2e lint bench fuzz install \

@@ -26,7 +26,7 @@
 
 #include "codec.h"
 
-#define MSG_PROTOCOL 2
+#define MSG_PROTOCOL 3
 
 #define MSG_NAME_MAX 255	/* a name in a directory, bytes */
 #define MSG_PATH_MAX 4096	/* a symlink's target */

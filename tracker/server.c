@@ -3,46 +3,23 @@
  * (heartbeats) comes here.
  *
  * A request's way: on_request -> job -> run_request -> core_request ...
- * core_io.answer -> rpc_reply.  The other way round: core_io.send -> rpc_call
- * -> on_done -> job -> run_done -> core_answer.  Jobs, since the core works
- * in batches; all on the metadata thread.
+ * core_io.answer -> rpc_reply.  The other way round: server_ask.c.  Jobs,
+ * since the core works in batches; all on the metadata thread.
  *
  * A link is made in on_up and ends with the job of its on_down, the last of
  * its jobs.
  */
 #include "server.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "container.h"
 #include "log.h"
 #include "msg.h"
-#include "relayd.h"
-#include "rpc.h"
+#include "server_internal.h"
 #include "status.h"
-#include "table.h"
-
-struct server {
-	/* fixed after open */
-	struct meta *meta;
-	struct relayd *relayd;
-	struct rpc_listener *listener;
-	uint32_t lease_ms;
-	uint64_t last;			/* link's number; atomic */
-
-	/* metadata thread only */
-	int closing;
-	struct link *links;
-	struct core *core;
-
-	pthread_mutex_t lock;
-	pthread_cond_t quiet;
-	int n_links;			/* guarded by lock */
-};
 
 /* A request that the core has and has not answered. */
 struct pending {
@@ -51,20 +28,7 @@ struct pending {
 	UT_hash_handle hh;
 };
 
-struct link {
-	struct meta_job up, down;
-	struct server *server;
-	uint64_t no;			/* fixed */
-	struct rpc *rpc;
-	uint8_t secret[64];		/* of its datagrams */
-
-	/* metadata thread only */
-	uint64_t joined;		/* the session of its datagrams */
-	struct pending *pending;
-	UT_hash_handle hh;
-};
-
-static struct link *find(const struct server *s, uint64_t no)
+struct link *server_link(const struct server *s, uint64_t no)
 {
 	struct link *k;
 
@@ -201,7 +165,7 @@ static int expect(struct link *k, struct rpc_req *req)
 static void run_request(struct meta_job *j, struct core *c)
 {
 	struct request *r = container_of(j, struct request, job);
-	struct link *k = find(r->server, r->link);
+	struct link *k = server_link(r->server, r->link);
 	struct rpc_req *req = r->req;
 	struct buf *body = req->body ? buf_ref(req->body) : NULL;
 	int err = k ? 0 : -ENOTCONN;
@@ -254,11 +218,11 @@ static void join(struct server *s, struct link *k)
 	relayd_session(s->relayd, rpc_peer_id(k->rpc), session);
 }
 
-static void io_answer(void *arg, uint64_t conn, uint32_t number,
-		      uint16_t type, uint16_t status, struct wr *body)
+static void answer(void *arg, uint64_t conn, uint32_t number,
+		   uint16_t type, uint16_t status, struct wr *body)
 {
 	struct server *s = arg;
-	struct link *k = find(s, conn);
+	struct link *k = server_link(s, conn);
 	struct pending *p = NULL;
 
 	if (k)
@@ -274,131 +238,13 @@ static void io_answer(void *arg, uint64_t conn, uint32_t number,
 	free(p);
 }
 
-/* ----------------------------------------------------------- what we ask */
-
-struct asked {
-	struct meta_job job;
-	struct server *server;
-	uint64_t link;
-	uint32_t number;
-	uint16_t type, status;
-	struct buf *body;
-};
-
-static void run_done(struct meta_job *j, struct core *c)
-{
-	struct asked *a = container_of(j, struct asked, job);
-
-	core_answer(c, a->link, a->number, a->type, a->status,
-		    a->body ? a->body->data : NULL,
-		    a->body ? a->body->len : 0);
-	buf_unref(a->body);
-	free(a);
-}
-
-static void on_done(void *arg, int err, const struct rpc_answer *answer)
-{
-	struct asked *a = arg;
-
-	a->status = answer ? answer->status : status_of_errno(err);
-	if (answer && answer->body)
-		a->body = buf_ref(answer->body);
-	meta_post(a->server->meta, &a->job);
-}
-
-static uint32_t patience(const struct server *s, uint16_t type)
-{
-	if (type == M_revoke)
-		return s->lease_ms;
-	if (type == M_sum)
-		return SERVER_SUM_MS;
-	return type == M_copy ? SERVER_COPY_MS : SERVER_ASK_MS;
-}
-
-static void io_send(void *arg, uint64_t conn, uint32_t number, uint16_t type,
-		    struct wr *body)
-{
-	struct server *s = arg;
-	struct link *k = find(s, conn);
-	struct asked *a;
-
-	assert(k);		/* the core knows when it is down */
-	if (!number) {
-		rpc_send(k->rpc, type, body);
-		return;
-	}
-	a = calloc(1, sizeof(*a));
-	if (!a) {
-		wr_fini(body);
-		core_answer(s->core, conn, number, type, ST_NOMEM, NULL, 0);
-		return;
-	}
-	a->job.run = run_done;
-	a->server = s;
-	a->link = conn;
-	a->number = number;
-	a->type = type;
-	rpc_call(k->rpc, type, 0, body, NULL, patience(s, type), on_done, a);
-}
-
-static void io_close(void *arg, uint64_t conn, const char *why)
-{
-	struct link *k = find(arg, conn);
-
-	(void)why;
-	if (k)
-		rpc_close(k->rpc);
-}
-
-static void io_cache(void *arg, uint64_t *bytes, uint64_t *limit)
-{
-	struct server *s = arg;
-
-	relayd_stat(s->relayd, bytes, limit);
-}
-
-/* ----------------------------------------------------------------- probes */
-
-struct probed {
-	struct meta_job job;
-	struct server *server;
-	uint64_t peer;
-	int reach;
-};
-
-static void run_probed(struct meta_job *j, struct core *c)
-{
-	struct probed *p = container_of(j, struct probed, job);
-
-	core_probed(c, p->peer, (uint8_t)p->reach);
-	free(p);
-}
-
-static void on_probed(void *arg, uint64_t peer, int reach)
-{
-	struct server *s = arg;
-	struct probed *p = malloc(sizeof(*p));
-
-	if (!p)
-		return;		/* it is tried again */
-	*p = (struct probed){ { .run = run_probed }, s, peer, reach };
-	meta_post(s->meta, &p->job);
-}
-
-static void io_probe(void *arg, uint64_t peer, const char *ip, uint16_t port)
-{
-	struct server *s = arg;
-	struct addr at;
-
-	if (!addr_from_ip(ip, strlen(ip), port, &at))
-		relayd_probe(s->relayd, peer, &at, on_probed, s);
-}
-
 struct core_io server_io(struct server *s)
 {
-	return (struct core_io){ .answer = io_answer, .send = io_send,
-				 .close = io_close, .probe = io_probe,
-				 .cache = io_cache, .arg = s };
+	return (struct core_io){
+		.answer = answer, .send = server_send,
+		.close = server_close_link, .probe = server_probe,
+		.cache = server_cache, .arg = s,
+	};
 }
 
 /* --------------------------------------------------------------- datagrams */
@@ -454,7 +300,6 @@ static const struct rpc_ops ops = {
 int server_new(struct server **out, const struct relay_config *relay)
 {
 	struct server *s = calloc(1, sizeof(*s));
-
 	int err;
 
 	if (!s)
