@@ -32,7 +32,7 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   local_packet local peer_push peer_share peer opts plan part get \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
 	   file_compact file_ahead file_plan file_read file_write file_drain file \
-	   tree_node tree mountpoint kernel ops ops_dir ops_list ops_attr ops_file \
+	   tree_node tree mountpoint signals pending kernel ops ops_dir ops_list ops_attr ops_file \
 	   ops_xattr ops_virtual ops_front mount_opts
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
@@ -58,7 +58,8 @@ UNIT_NET     := unit_text unit_log unit_codec unit_msg unit_md5 unit_threads uni
 UNIT_FS      := unit_store unit_cache unit_slices unit_young unit_source \
 		unit_opts unit_byte_range unit_local unit_parts_plan unit_link unit_peer \
 		unit_shelf unit_tree unit_mount_opts unit_track unit_extents unit_file \
-		unit_file_map unit_file_random unit_virtual
+		unit_file_map unit_file_random unit_virtual \
+		unit_signals unit_pending
 UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_map unit_ns_chunk unit_ns_copies \
 		unit_ns_digest unit_ns_model unit_placement unit_lru unit_sessions \
 		unit_leases unit_swarm unit_repair unit_repair_copies unit_jobs unit_digest unit_server \

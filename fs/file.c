@@ -46,6 +46,7 @@ void file_put(struct file *f)
 	last = --f->refs == 0;
 	if (last) {
 		HASH_DEL(fs->table, f);
+		file_unheard_keep(f);
 		if (!fs->closing)
 			ids = file_recent_keep(f, &n);
 	}
@@ -127,6 +128,7 @@ static struct file *file_new(struct files *fs, const struct m_attr *attr)
 		return NULL;
 	}
 	file_recent_take(f);
+	file_unheard_take(f);
 	return f;
 }
 
@@ -168,7 +170,7 @@ int file_open(struct files *fs, const struct m_attr *attr, int append,
 	h->append = append;
 	pthread_mutex_lock(&f->lock);
 	file_attr_newer(f, attr);
-	h->err_seq = f->err_seq;
+	h->err_seq = f->err_seq - (f->unheard != 0);
 	pthread_mutex_unlock(&f->lock);
 	*out = h;
 	return 0;
@@ -180,6 +182,9 @@ void file_close(struct file_handle *h)
 	struct files *fs = f->fs;
 	int release, last;
 
+	pthread_mutex_lock(&f->lock);
+	file_waiters_orphan(f, h);
+	pthread_mutex_unlock(&f->lock);
 	pthread_mutex_lock(&fs->lock);
 	LIST_REMOVE(h, next);
 	last = --f->handles == 0;

@@ -67,8 +67,12 @@ void file_read(struct file_handle *h, uint64_t off, size_t size,
 typedef void (*file_done)(void *arg, int err);
 void file_write(struct file_handle *h, uint64_t off, const void *data,
 		size_t size, int kill_suid, file_done done, void *arg);
-/* close(2)'s and fsync(2)'s promise.  @sync: on the disks. */
+/* close(2)'s and fsync(2)'s promise.  @sync: on the disks.  The handle may be
+ * closed meanwhile (by who was interrupted). */
 void file_flush(struct file_handle *h, int sync, file_done done, void *arg);
+/* From @done of such a flush: nobody heard its error @err.  The next flush or
+ * fsync of the file tells it, also of an open to come. */
+void files_unheard(struct files *fs, uint64_t ino, int err);
 /* Flush what is dirty of @ino, whoever wrote it (before truncate, chmod,
  * utimens...).  0 bytes dirty: done at once. */
 void files_flush_ino(struct files *fs, uint64_t ino, file_done done,

@@ -4,6 +4,10 @@
 #include <time.h>
 
 #include "file_internal.h"
+#include "log.h"
+#include "text.h"
+
+enum { LOGGED_MAX = 20 };	/* files named one by one */
 
 /* Shared by files_drain() and the flushes that it waits for. */
 struct drain {
@@ -79,6 +83,48 @@ static struct drain *drain_new(size_t n)
 	return d;
 }
 
+static uint64_t unsaved_bytes(struct file *f)
+{
+	const struct extent *e;
+	struct slot *s, *next;
+	uint64_t n = 0;
+
+	pthread_mutex_lock(&f->lock);
+	TAILQ_FOREACH(e, &f->extents, all)
+		n += e->job.len;
+	HASH_ITER(hh, f->slots, s, next)
+		for (uint32_t i = 0; i < s->dirty.n; i++)
+			n += s->dirty.v[i].len;
+	n += f->append.n ? f->append.v[0].len : 0;
+	pthread_mutex_unlock(&f->lock);
+	return n;
+}
+
+/* The time is up: what is lost, by name as far as it is known here. */
+static void log_unsaved(struct files *fs)
+{
+	char text[16];
+	uint64_t bytes, all = 0;
+	struct file **v;
+	size_t n, files = 0;
+
+	v = files_list(fs, 1, UINT64_MAX, &n);
+	for (size_t i = 0; i < n; i++) {
+		bytes = unsaved_bytes(v[i]);
+		all += bytes;
+		if (bytes && files++ < LOGGED_MAX)
+			log_error("inode %llu: %s were not saved",
+				  (unsigned long long)v[i]->ino,
+				  size_text(bytes, text));
+		file_put(v[i]);
+	}
+	free(v);
+	if (files)
+		log_error("in all %zu file%s with %s not saved: the tracker "
+			  "or the peers did not answer in time", files,
+			  files == 1 ? "" : "s", size_text(all, text));
+}
+
 int files_drain(struct files *fs, uint32_t ms)
 {
 	struct drain *d;
@@ -97,6 +143,8 @@ int files_drain(struct files *fs, uint32_t ms)
 	if (!d)
 		return -ENOMEM;
 	err = drain_wait(d, ms);
+	if (err == -ETIMEDOUT)
+		log_unsaved(fs);
 	drain_put(d, 0);
 	return err;
 }

@@ -9,7 +9,8 @@
  *
  * Failure: an extent whose upload or commit failed is dropped, and the error
  * counted (err_seq): each handle open at that time reports it once, with its
- * next flush or fsync.
+ * next flush or fsync.  If who would have heard it was interrupted, it is
+ * counted anew, and kept for the next open.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -40,7 +41,44 @@ static int take_error(struct file *f, struct waiter *w)
 		return 0;
 	*seen = f->err_seq;
 	f->err_logged = 0;
+	f->unheard = 0;
 	return f->err;
+}
+
+void files_unheard(struct files *fs, uint64_t ino, int err)
+{
+	struct file *f = file_find(fs, ino);
+
+	if (!f)
+		return;		/* it is being answered: never so */
+	pthread_mutex_lock(&f->lock);
+	f->err = f->unheard = err;
+	f->err_seq++;
+	pthread_mutex_unlock(&f->lock);
+	file_put(f);
+}
+
+void file_unheard_keep(const struct file *f)
+{
+	struct files *fs = f->fs;
+	uint32_t at = fs->n_unheard % FILE_UNHEARD_MAX;
+
+	if (!f->unheard)
+		return;
+	fs->unheard[at] = (struct unheard){ f->ino, f->unheard };
+	fs->n_unheard++;
+}
+
+void file_unheard_take(struct file *f)
+{
+	struct files *fs = f->fs;
+
+	for (size_t i = 0; fs->n_unheard && i < FILE_UNHEARD_MAX; i++)
+		if (fs->unheard[i].ino == f->ino) {
+			f->err = f->unheard = fs->unheard[i].err;
+			f->err_seq = 1;
+			fs->unheard[i].ino = 0;
+		}
 }
 
 /* ---------------------------------------------------------------- uploads */
@@ -174,6 +212,17 @@ static void end_waiters(struct file *f, struct todo *t)
 		w->err = take_error(f, w);
 		TAILQ_INSERT_TAIL(&t->done, w, next);
 	}
+}
+
+void file_waiters_orphan(struct file *f, const struct file_handle *h)
+{
+	struct waiter *w;
+
+	TAILQ_FOREACH(w, &f->waiters, next)
+		if (w->h == h) {
+			w->err_seq = h->err_seq;
+			w->h = NULL;
+		}
 }
 
 void file_advance(struct file *f, struct todo *t)

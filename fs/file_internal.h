@@ -35,6 +35,7 @@ enum {
 	FILE_RECENT_MAX = 65536,	/* chunks to be synced later */
 	FILE_PIECES_MAX = 64,	/* slots remembered as written in pieces */
 	FILE_PIECE = 16 << 10,	/* bytes of a slot that are worth a slice */
+	FILE_UNHEARD_MAX = 64,	/* closed files with an error nobody heard */
 	FILE_COMPACTIONS = 2,	/* at once */
 	FILE_COMPACT_QUEUE = 256,
 	FILE_TRIES = 5,		/* of a read whose map was outrun */
@@ -210,6 +211,11 @@ struct files {
 	unsigned n_compact, compacting;
 	struct recent *recent;	/* of files that were closed */
 	uint32_t n_recent;	/* ids in there */
+	struct unheard {	/* errors of files that were closed */
+		uint64_t ino;	/* 0: none here */
+		int err;
+	} unheard[FILE_UNHEARD_MAX];
+	uint32_t n_unheard;	/* ever; the newest overwrite the oldest */
 	int closing;
 	enum { FILES_RUNNING, FILES_STOPPING, FILES_STOPPED } stopped;
 	struct loop_work stop;
@@ -264,6 +270,7 @@ struct file {
 	int err;		/* the last; err_seq counts them */
 	uint32_t err_seq;
 	int err_logged;
+	int unheard;		/* its last error was told to nobody */
 
 	struct pieces pieces[FILE_PIECES_MAX];
 	unsigned n_pieces;
@@ -376,6 +383,12 @@ void file_local_end(struct file *f);	/* compute it anew */
 /* Whatever can go on goes on.  Locked. */
 void file_advance(struct file *f, struct todo *t);
 void file_fail(struct file *f, int err, const char *what);	/* locked */
+/* What nobody heard stays for the next open: for a file that comes or goes;
+ * files.lock is held. */
+void file_unheard_take(struct file *f);
+void file_unheard_keep(const struct file *f);
+/* The waiters of @h are nobody's in particular from now on.  Locked. */
+void file_waiters_orphan(struct file *f, const struct file_handle *h);
 /* @h may be NULL. */
 void file_wait(struct file *f, struct file_handle *h, int sync,
 	       file_done done, void *arg);

@@ -26,20 +26,28 @@
 
 #include "log.h"
 #include "mountpoint.h"
+#include "pending.h"
 
 enum {
 	BACKGROUND = 64,	/* asynchronous requests at once */
 	CONGESTED = 48,
 	STOP_MS = 1000,		/* an unmount is given so long to end it */
 	KICK_MS = 20,
+	SETTLE_MS = 1000,	/* then who waits is told that it is over */
 	OPTIONS_MAX = 4096,
 	SAID_MAX = 256,
 };
 
 #define KICK SIGUSR2
 
+/* libfuse 3.14 does not know the one, and forgets to ask for the other:
+ * without it whoever looks a name up waits for all others who do so in that
+ * directory, in D state. */
+#define OUR_FLAGS (FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS)
+
 struct kernel {
 	struct fuse_session *se;
+	struct pending *pending;
 	char *mountpoint;
 	pthread_t main;
 	atomic_int gone;	/* the kernel has ended the session */
@@ -52,6 +60,7 @@ static struct fuse_session *_Atomic mounted;
 
 static _Thread_local int kills_suid;
 static _Thread_local uint64_t init_unique;	/* 0: not in INIT */
+static _Thread_local uint32_t init_flags;	/* ours, that it offers */
 
 /* ----------------------------------------------------- reading requests */
 
@@ -79,9 +88,10 @@ static void look(const void *req, size_t n)
 	memcpy(&h, req, sizeof(h));
 	switch (h.opcode) {
 	case FUSE_INIT:
-		if (field(req, n, offsetof(struct fuse_init_in, flags)) &
-		    FUSE_HANDLE_KILLPRIV_V2)
-			init_unique = h.unique;
+		init_unique = h.unique;
+		init_flags = field(req, n,
+				   offsetof(struct fuse_init_in, flags)) &
+			     OUR_FLAGS;
 		break;
 	case FUSE_WRITE:
 		kills_suid = !!(field(req, n,
@@ -113,13 +123,17 @@ int kernel_kills_suid(void)
 
 static ssize_t kernel_read(int fd, void *buf, size_t len, void *userdata)
 {
-	ssize_t n = read(fd, buf, len);
+	ssize_t n;
 
 	(void)userdata;
+	pending_handled(session->pending);
+	n = read(fd, buf, len);
 	if (n < 0 && errno == ENODEV)
 		session->gone = 1;
-	if (n > 0)
+	if (n > 0) {
 		look(buf, (size_t)n);
+		pending_seen(session->pending, buf, (size_t)n);
+	}
 	return n;
 }
 
@@ -145,7 +159,7 @@ static void raise_readahead(const char *mountpoint)
 		close(fd);
 }
 
-/* Is this the answer to INIT, header and body?  Then add our flag. */
+/* Is this the answer to INIT, header and body?  Then add our flags. */
 static void patch_init(struct iovec *iov, int count)
 {
 	struct fuse_out_header h;
@@ -158,7 +172,38 @@ static void patch_init(struct iovec *iov, int count)
 	if (h.unique != init_unique || h.error)
 		return;
 	out = iov[1].iov_base;
-	out->flags |= FUSE_HANDLE_KILLPRIV_V2;
+	out->flags |= init_flags;
+}
+
+/* An answer's header; that of a notification has no number. */
+static void look_answered(const struct iovec *iov)
+{
+	struct fuse_out_header h;
+
+	if (iov->iov_len != sizeof(h))
+		return;
+	memcpy(&h, iov->iov_base, sizeof(h));
+	if (h.unique)
+		pending_answered(session->pending, h.unique);
+}
+
+/* Who was interrupted; see pending.h.  If the real answer was faster the
+ * kernel refuses this one. */
+static void let_go(void *arg, uint64_t unique, int err, uint32_t written)
+{
+	struct kernel *k = arg;
+	struct {
+		struct fuse_out_header h;
+		struct fuse_write_out w;
+	} out = {
+		.h = { .len = err ? sizeof(out.h) : sizeof(out),
+		       .error = err, .unique = unique },
+		.w.size = written,
+	};
+
+	if (write(fuse_session_fd(k->se), &out, out.h.len) < 0)
+		log_debug("request %llu: %s", (unsigned long long)unique,
+			  strerror(errno));
 }
 
 static ssize_t kernel_writev(int fd, struct iovec *iov, int count,
@@ -168,6 +213,7 @@ static ssize_t kernel_writev(int fd, struct iovec *iov, int count,
 	int err;
 
 	(void)userdata;
+	look_answered(iov);
 	if (!init_unique)
 		return writev(fd, iov, count);
 	patch_init(iov, count);
@@ -274,7 +320,9 @@ int kernel_mount(struct kernel **out, const struct kernel_config *cfg,
 
 	if (k)
 		k->mountpoint = strdup(cfg->mountpoint);
-	if (k && k->mountpoint) {
+	if (k && k->mountpoint)
+		err = pending_new(&k->pending, "/proc", let_go, k);
+	if (!err) {
 		fuse_set_log_func(libfuse_says);
 		sigaction(KICK, &sa, NULL);
 		k->main = pthread_self();
@@ -351,10 +399,39 @@ void kernel_unmount(struct kernel *k)
 	extern char **environ;
 	pid_t pid;
 
-	if (k->gone || !umount2(k->mountpoint, MNT_DETACH))
+	/* Cut by force (umount -f, a kill of the connection) and in use, it
+	 * stays behind dead: that may be ours, or be cleared by anybody. */
+	if (k->gone && !mountpoint_dead(k->mountpoint))
+		return;
+	if (!umount2(k->mountpoint, MNT_DETACH))
 		return;
 	if (!posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ))
 		waitpid(pid, NULL, 0);
+}
+
+/* The device is replaced under its number: other threads may be writing to
+ * it, and libfuse closes it later. */
+static void cut(struct kernel *k)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null < 0 || dup2(null, fuse_session_fd(k->se)) < 0)
+		log_warn("those who wait at %s wait on: %s", k->mountpoint,
+			 strerror(errno));
+	if (null >= 0)
+		close(null);
+}
+
+void kernel_let_go(struct kernel *k)
+{
+	const struct timespec pause = { .tv_nsec = KICK_MS * 1000000L };
+
+	if (k->gone)
+		return;
+	for (int left = SETTLE_MS; left > 0 && pending_count(k->pending);
+	     left -= KICK_MS)
+		nanosleep(&pause, NULL);
+	cut(k);
 }
 
 void kernel_free(struct kernel *k)
@@ -362,6 +439,7 @@ void kernel_free(struct kernel *k)
 	if (!k)
 		return;
 	mounted = NULL;
+	pending_free(k->pending);
 	/* Frees only.  What was detached while in use must not be unmounted
 	 * by its path again: there may be another mount by now. */
 	if (k->se && k->gone)

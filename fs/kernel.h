@@ -2,13 +2,16 @@
  * kernel -- the FUSE session: mounting, the INIT handshake, worker threads.
  *
  * Happy path: kernel_mount() -> kernel_run() returns when somebody unmounts
- * or after kernel_stop() -> kernel_unmount() -> ... -> kernel_free().
+ * or after kernel_stop() -> kernel_unmount() -> kernel_let_go() -> ... ->
+ * kernel_free().
  * One session a process (libfuse's custom I/O callbacks have no argument of
  * ours).
  *
- * Session flags that libfuse 3.14 does not know (HANDLE_KILLPRIV_V2) are put
- * into the INIT reply as it is written, and what the kernel then says in its
- * requests is read off them as they come in.
+ * Session flags that libfuse 3.14 does not know (HANDLE_KILLPRIV_V2) or does
+ * not ask for (PARALLEL_DIROPS) are put into the INIT reply as it is written,
+ * and what the kernel then says in its requests is read off them as they come
+ * in.  There, too, interruptions are seen to (pending.h), so that no handler
+ * has to.
  *
  * Threads: kernel_mount() and kernel_run() on the main thread, which makes
  *          up to KERNEL_THREADS workers; kernel_stop() from any other.
@@ -43,6 +46,10 @@ void kernel_stop(struct kernel *k);
 /* After kernel_run(): take the mount away if it is still there.  Requests
  * under way can still be answered. */
 void kernel_unmount(struct kernel *k);
+/* Then: who still waits in a call, or makes one (it used the mount as it was
+ * taken away), is told within about a second that there is nobody any more.
+ * Answers go nowhere from now on. */
+void kernel_let_go(struct kernel *k);
 /* When no request can be answered any more. */
 void kernel_free(struct kernel *k);
 

@@ -5,7 +5,9 @@
  * the tracker -> mount -> let the parent go -> serve until unmounted or
  * SIGTERM -> flush -> say good-bye.
  * Failure: what fails before the mount leaves no mount behind.  The order of
- * the end is the reverse: no new requests, calls answered, data flushed.
+ * the end is the reverse: no new requests, calls answered (after a second all
+ * of them, whatever the network does), data flushed for DRAIN_MS; what is not
+ * saved then is named in the log.
  *
  * Threads: this one, which becomes FUSE's; "signals"; those of peer, files
  *          and kernel.
@@ -212,12 +214,17 @@ static int finish(struct mount *m)
 {
 	int err = 0, stopped;
 
-	if (m->kernel)
+	if (m->kernel) {
 		kernel_unmount(m->kernel);
+		kernel_let_go(m->kernel);
+	}
 	if (m->files)
 		err = files_drain(m->files, DRAIN_MS);
 	if (err)
 		log_error("data could not be written: %s", strerror(-err));
+	/* Who still waits for the tracker, or sends, waits no longer. */
+	if (m->peer)
+		peer_halt(m->peer);
 	stopped = m->files ? ops_stop(m->ops, DRAIN_MS) : 0;
 	if (stopped) {
 		/* Something still points at all that is to be freed. */

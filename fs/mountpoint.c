@@ -3,16 +3,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
 
-enum { STALE_MAX = 8 };		/* crashed mounts on top of each other */
+enum {
+	STALE_MAX = 64,		/* crashed mounts on top of each other */
+	PROBE_STEP_MS = 5,
+};
 
 #define FUSE_DEVICE "/dev/fuse"
 
@@ -87,7 +92,39 @@ int mountpoint_find(const char *path, struct mounted *out)
 	return err;
 }
 
-/* ----------------------------------------------------------------- checks */
+/* ------------------------------------------------------------ dead or alive */
+
+/* Wait for @pid, MOUNTPOINT_PROBE_MS at most; its exit code, or -1. */
+static int exit_of(pid_t pid)
+{
+	const struct timespec pause = { .tv_nsec = PROBE_STEP_MS * 1000000L };
+	int status;
+
+	for (int ms = 0; ms < MOUNTPOINT_PROBE_MS; ms += PROBE_STEP_MS) {
+		if (waitpid(pid, &status, WNOHANG) == pid)
+			return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+		nanosleep(&pause, NULL);
+	}
+	kill(pid, SIGKILL);	/* ends it once its call ends */
+	waitpid(pid, &status, WNOHANG);
+	return -1;
+}
+
+/* stat() by another process: a daemon that does not answer would hold us up
+ * for ever.  0, what stat() says, or -ETIMEDOUT. */
+static int probe(const char *path)
+{
+	struct stat st;
+	pid_t pid = fork();
+	int code;
+
+	if (pid < 0)
+		return -errno;
+	if (!pid)
+		_exit(stat(path, &st) ? errno : 0);
+	code = exit_of(pid);
+	return code < 0 ? -ETIMEDOUT : -code;
+}
 
 static int is_ours(const char *path)
 {
@@ -96,94 +133,106 @@ static int is_ours(const char *path)
 	return !mountpoint_find(path, &m) && !strcmp(m.type, MOUNTPOINT_TYPE);
 }
 
-/* realpath() that does not look at the last component, where a crashed mount
- * answers every question with ENOTCONN. */
-static int resolve_stale(const char *path, char out[PATH_MAX])
+int mountpoint_dead(const char *path)
 {
-	char dir[PATH_MAX], base[PATH_MAX], real[PATH_MAX];
-	const char *name;
-
-	if (strlen(path) >= PATH_MAX)
-		return -ENAMETOOLONG;
-	strcpy(dir, path);
-	strcpy(base, path);
-	name = basename(base);
-	if (!realpath(dirname(dir), real))
-		return -errno;
-	if (snprintf(out, PATH_MAX, "%s/%s", strcmp(real, "/") ? real : "",
-		     name) >= PATH_MAX)
-		return -ENAMETOOLONG;
-	return 0;
+	return is_ours(path) && probe(path) == -ENOTCONN;
 }
 
-/* Take one crashed mount away. */
-static int clear_stale(const char *path, int dry, char out[PATH_MAX])
-{
-	int err = resolve_stale(path, out);
+/* ----------------------------------------------------------------- checks */
 
-	if (err)
-		return err;
-	if (!is_ours(out))
-		return -ENOTCONN;
-	if (dry)
-		return 0;
-	if (umount2(out, MNT_DETACH))
-		return -errno;
-	log_warn("took away what a crashed mount.pspfs left at %s", out);
-	return 0;
-}
-
-static int check_dir(const char *path, const struct stat *st, char *out,
-		     char *why, size_t why_len)
-{
-	if (!S_ISDIR(st->st_mode)) {
-		snprintf(why, why_len, "mount point %s is not a directory",
-			 path);
-		return -ENOTDIR;
-	}
-	if (!realpath(path, out)) {
-		snprintf(why, why_len, "mount point %s: %s", path,
-			 strerror(errno));
-		return -errno;
-	}
-	if (is_ours(out)) {
-		snprintf(why, why_len,
-			 "%s is already mounted: umount %s first", out, out);
-		return -EBUSY;
-	}
-	return 0;
-}
-
-static int check_path(const char *path, int dry, char out[PATH_MAX],
-		      char *why, size_t why_len)
+static int check_dir(const char *path, char *why, size_t why_len)
 {
 	struct stat st;
 	int err = 0;
 
-	for (int i = 0; i < STALE_MAX; i++) {
-		if (!stat(path, &st))
-			return check_dir(path, &st, out, why, why_len);
+	if (stat(path, &st))
 		err = -errno;
-		if (err != -ENOTCONN)
-			break;
-		err = clear_stale(path, dry, out);
-		if (err || dry)
-			break;
-	}
-	if (!err)
-		return 0;
-	if (err == -ENOENT)
-		snprintf(why, why_len,
-			 "mount point %s does not exist: mkdir -p %s", path,
+	else if (!S_ISDIR(st.st_mode))
+		err = -ENOTDIR;
+	if (err == -ENOTDIR)
+		snprintf(why, why_len, "mount point %s is not a directory",
 			 path);
 	else if (err == -ENOTCONN)
 		snprintf(why, why_len,
 			 "at %s another file system has crashed: umount -l %s",
 			 path, path);
-	else
+	else if (err)
 		snprintf(why, why_len, "mount point %s: %s", path,
 			 strerror(-err));
 	return err;
+}
+
+/* One of ours is at @path.  Take it away if it is dead. */
+static int clear(const char *path, char *why, size_t why_len)
+{
+	int err = probe(path);
+
+	if (err == -ENOTCONN) {
+		err = umount2(path, MNT_DETACH) ? -errno : 0;
+		if (err)
+			snprintf(why, why_len,
+				 "what a crashed mount.pspfs left at %s "
+				 "cannot be taken away (%s): umount -l %s",
+				 path, strerror(-err), path);
+		else
+			log_warn("took away what a crashed mount.pspfs left "
+				 "at %s", path);
+		return err;
+	}
+	if (err == -ETIMEDOUT)
+		snprintf(why, why_len,
+			 "%s is already mounted, and its mount.pspfs does not "
+			 "answer: end that one, or umount -f %s and then "
+			 "umount -l %s",
+			 path, path, path);
+	else
+		snprintf(why, why_len,
+			 "%s is already mounted: umount %s first", path, path);
+	return -EBUSY;
+}
+
+/* Asks no file system about the last component, unlike stat(). */
+static int resolve(const char *path, char out[PATH_MAX], char *why,
+		   size_t why_len)
+{
+	char copy[PATH_MAX];
+	size_t n = strlen(path);
+
+	if (n >= sizeof(copy)) {
+		snprintf(why, why_len, "mount point: %s",
+			 strerror(ENAMETOOLONG));
+		return -ENAMETOOLONG;
+	}
+	memcpy(copy, path, n + 1);
+	while (n > 1 && copy[n - 1] == '/')
+		copy[--n] = '\0';
+	if (realpath(copy, out))
+		return 0;
+	n = (size_t)errno;
+	snprintf(why, why_len, "mount point %s%s%s%s", path,
+		 n == ENOENT ? " does not exist: mkdir -p " : ": ",
+		 n == ENOENT ? path : strerror((int)n),
+		 n == ENOTCONN ? ": it lies below a mount that has crashed"
+			       : "");
+	return -(int)n;
+}
+
+static int check_path(const char *path, int dry, char out[PATH_MAX],
+		      char *why, size_t why_len)
+{
+	int err = resolve(path, out, why, why_len);
+
+	for (int i = 0; !err && is_ours(out); i++) {
+		if (dry && probe(out) == -ENOTCONN)
+			return 0;
+		err = i < STALE_MAX ? clear(out, why, why_len) : -EBUSY;
+		if (i == STALE_MAX)
+			snprintf(why, why_len,
+				 "more than %d crashed mounts are at %s: "
+				 "umount -l %s, again and again",
+				 STALE_MAX, out, out);
+	}
+	return err ? err : check_dir(out, why, why_len);
 }
 
 static int check_device(char *why, size_t why_len)

@@ -271,21 +271,34 @@ void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
 
 static void flush_done(void *arg, int err)
 {
-	fuse_reply_err(arg, ops_errno(err));
+	struct call *c = arg;
+
+	if (fuse_reply_err(c->req, ops_errno(err)) == -ENOENT && err)
+		files_unheard(c->ops->files, c->ino, err); /* interrupted */
+	call_free(c);
+}
+
+static void flush(fuse_req_t req, fuse_ino_t ino, int sync,
+		  const struct fuse_file_info *fi)
+{
+	struct call *c = call_new(req);
+
+	if (!c)
+		return;
+	c->ino = ops_ino(c->ops, ino);
+	file_flush(handle(fi), sync, flush_done, c);
 }
 
 void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	(void)ino;
-	file_flush(handle(fi), 0, flush_done, req);
+	flush(req, ino, 0, fi);
 }
 
 void ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 	       struct fuse_file_info *fi)
 {
-	(void)ino;
 	(void)datasync;
-	file_flush(handle(fi), 1, flush_done, req);
+	flush(req, ino, 1, fi);
 }
 
 void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -25,6 +25,8 @@ struct dir {
 	int tracks;		/* of .pspfs/trackers: see ops_opendir_as() */
 	pthread_mutex_t lock;
 	/* guarded by lock */
+	unsigned refs;		/* the handle, reads under way: one that was
+				 * interrupted outlives the handle */
 	struct buf *body;	/* of the page; NULL: none yet */
 	struct arena arena;
 	struct m_readdir_r page;
@@ -39,6 +41,28 @@ static void page_drop(struct dir *d)
 	d->body = NULL;
 	arena_fini(&d->arena);
 	d->page = (struct m_readdir_r){ 0 };
+}
+
+static struct dir *dir_get(struct dir *d)
+{
+	pthread_mutex_lock(&d->lock);
+	d->refs++;
+	pthread_mutex_unlock(&d->lock);
+	return d;
+}
+
+static void dir_put(struct dir *d)
+{
+	unsigned left;
+
+	pthread_mutex_lock(&d->lock);
+	left = --d->refs;
+	pthread_mutex_unlock(&d->lock);
+	if (left)
+		return;
+	page_drop(d);
+	pthread_mutex_destroy(&d->lock);
+	free(d);
 }
 
 static uint64_t page_end(const struct dir *d)
@@ -240,6 +264,7 @@ static void fetch_page(struct call *c);
 static void readdir_done(struct call *c, struct answer *a)
 {
 	struct m_readdir_r page;
+	struct dir *d = c->dir;
 	uint64_t off;
 	int err = ANSWER(a, readdir_r, &page);
 
@@ -248,17 +273,22 @@ static void readdir_done(struct call *c, struct answer *a)
 		err = -EBADMSG;
 	if (err) {
 		call_fail(c, err);
+		dir_put(d);
 		return;
 	}
 	page_learn(c, &page);
 	page_take(c, a, &page);
 	off = c->off;
-	if (!serve(c->dir, c->req, c->size, &c->off, c->plus))
-		call_free(c);
-	else if (c->off == off)
+	if (serve(d, c->req, c->size, &c->off, c->plus)) {
+		if (c->off != off) {
+			fetch_page(c);
+			return;
+		}
 		call_fail(c, -EIO);
-	else
-		fetch_page(c);
+	} else {
+		call_free(c);
+	}
+	dir_put(d);
 }
 
 /* The page that follows c->off, to answer from. */
@@ -283,7 +313,7 @@ static void list(fuse_req_t req, struct dir *d, size_t size, uint64_t off,
 	c = call_new(req);
 	if (!c)
 		return;
-	c->dir = d;
+	c->dir = dir_get(d);
 	c->size = size;
 	c->off = off;
 	c->plus = plus;
@@ -306,13 +336,6 @@ void ops_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 
 /* ----------------------------------------------------------- the handles */
 
-static void dir_free(struct dir *d)
-{
-	page_drop(d);
-	pthread_mutex_destroy(&d->lock);
-	free(d);
-}
-
 void ops_opendir_as(fuse_req_t req, uint64_t ino, int tracks,
 		    struct fuse_file_info *fi)
 {
@@ -324,10 +347,11 @@ void ops_opendir_as(fuse_req_t req, uint64_t ino, int tracks,
 	}
 	d->ino = ino;
 	d->tracks = tracks;
+	d->refs = 1;
 	pthread_mutex_init(&d->lock, NULL);
 	fi->fh = (uintptr_t)d;
 	if (fuse_reply_open(req, fi) == -ENOENT)
-		dir_free(d);	/* interrupted: there is no releasedir */
+		dir_put(d);	/* interrupted: there is no releasedir */
 }
 
 void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -338,7 +362,7 @@ void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 void ops_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
-	dir_free((struct dir *)(uintptr_t)fi->fh);
+	dir_put((struct dir *)(uintptr_t)fi->fh);
 	fuse_reply_err(req, 0);
 }
 
