@@ -136,7 +136,8 @@ uint64_t file_uploaded_to(const struct file *f)
 
 /* ------------------------------------------------------------------ fsync */
 
-/* Those that were in phase @from and whose turn it is go to @to. */
+/* Those that were in phase @from and whose turn it is go to @to.  Who has
+ * lost data meanwhile need not wait for the rest: there is an error to tell. */
 static unsigned turn(struct file *f, enum waiter_phase from,
 		     enum waiter_phase to)
 {
@@ -146,8 +147,8 @@ static unsigned turn(struct file *f, enum waiter_phase from,
 
 	TAILQ_FOREACH(w, &f->waiters, next)
 		if (w->phase == from && w->seq <= up_to) {
-			w->phase = to;
-			n++;
+			w->phase = w->err_seq == f->err_seq ? to : W_DONE;
+			n += w->phase == to;
 		}
 	return n;
 }

@@ -39,6 +39,8 @@ enum {
 	FILE_COMPACTIONS = 2,	/* at once */
 	FILE_COMPACT_QUEUE = 256,
 	FILE_TRIES = 5,		/* of a read whose map was outrun */
+	FILE_LATE_MS = 1000,	/* a read that failed after so long */
+	FILE_LATE_USE_MS = 300,	/* is not tried again for so long */
 };
 
 /* ------------------------------------------------------------- the map */
@@ -113,6 +115,7 @@ struct read {
 	void *arg;
 	unsigned tries;
 	uint64_t gen;		/* of the oldest page it was planned with */
+	uint64_t since_ms;	/* it waits for the network; 0: not */
 	struct page **got;	/* pages that came for this read */
 	size_t n_got;
 
@@ -244,6 +247,9 @@ struct file {
 	uint64_t gen;		/* counts the times the map was dropped */
 	uint64_t lost_gen;	/* what was asked for before is void */
 	struct map_req_list reqs;
+
+	/* the last read that failed late, see file_read.c */
+	uint64_t late_off, late_end, late_until_ms;
 
 	struct slot *slots;	/* by index */
 	unsigned n_dirty;	/* slots with dirty ranges */

@@ -7,7 +7,9 @@
  *
  * Failures: the map is not there: the read waits for the page and plans
  * anew.  A chunk cannot be had though the file changed meanwhile: planned
- * anew, FILE_TRIES times, since its chunk may be gone by right.
+ * anew, FILE_TRIES times, since its chunk may be gone by right.  A read whose
+ * time is up is one that the kernel tries again at once, a page of it: that
+ * fails as well, so that the caller waits but once.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -16,6 +18,7 @@
 #include "container.h"
 #include "counters.h"
 #include "file_internal.h"
+#include "text.h"
 
 enum {
 	ZERO_SIZE = 64 << 10,
@@ -51,8 +54,37 @@ static void read_free(struct read *r)
 	file_put(f);
 }
 
+static void note_late(struct read *r)
+{
+	uint64_t now = now_ms();
+	struct file *f = r->f;
+
+	if (now - r->since_ms < FILE_LATE_MS)
+		return;
+	pthread_mutex_lock(&f->lock);
+	f->late_off = r->off;
+	f->late_end = r->off + r->size;
+	f->late_until_ms = now + FILE_LATE_USE_MS;
+	pthread_mutex_unlock(&f->lock);
+}
+
+/* Locked.  Has what is at @off just failed? */
+static int is_late(const struct file *f, uint64_t off)
+{
+	return f->late_until_ms && off >= f->late_off && off < f->late_end &&
+	       now_ms() < f->late_until_ms;
+}
+
+static void read_waits(struct read *r)
+{
+	if (!r->since_ms)
+		r->since_ms = now_ms();
+}
+
 static void read_fail(struct read *r, int err)
 {
+	if (r->since_ms)
+		note_late(r);
 	r->done(r->arg, err, NULL, 0);
 	read_free(r);
 }
@@ -215,6 +247,7 @@ static void fetch_all(struct read *r)
 		one_less(r);
 		return;
 	}
+	read_waits(r);
 	/* @r may end with any callback, but not before the last one_less() */
 	for (size_t i = 0; i < r->n_wants; i++) {
 		struct want *w = &r->wants[i];
@@ -235,6 +268,8 @@ static void read_try(struct read *r)
 
 	pthread_mutex_lock(&f->lock);
 	err = file_plan(r, leased, &send);
+	if (err == 1)
+		read_waits(r);
 	pthread_mutex_unlock(&f->lock);
 	if (send)
 		file_map_send(send);
@@ -274,7 +309,7 @@ void file_read(struct file_handle *h, uint64_t off, size_t size,
 	struct read *r = calloc(1, sizeof(*r));
 	struct file *f = file_get(h->f);
 	struct ahead ahead;
-	int leased;
+	int leased, late;
 
 	if (!r || off > INT64_MAX || size > INT64_MAX - off) {
 		done(arg, r ? -EINVAL : -ENOMEM, NULL, 0);
@@ -291,8 +326,12 @@ void file_read(struct file_handle *h, uint64_t off, size_t size,
 	pthread_mutex_lock(&f->lock);
 	/* planned now: @h may be gone once the read is answered */
 	file_ahead_plan(h, off, size, leased, &ahead);
+	late = is_late(f, off);
 	pthread_mutex_unlock(&f->lock);
-	read_try(r);
+	if (late)
+		read_fail(r, -EIO);
+	else
+		read_try(r);
 	file_ahead_run(f, &ahead);
 	file_put(f);
 }

@@ -26,6 +26,15 @@ enum {
 	 * that follows are one question.  A revocation ends it at once. */
 	OPS_ATTR_US = 1000,
 	OPS_STATFS_MS = 1000,	/* how long an answer of statfs is used */
+	OPS_LATE = 64,		/* look-ups without an answer remembered, */
+	OPS_LATE_MS = 300,	/* for so long */
+};
+
+/* A look-up by this thread was not answered in time; until_ms 0: none. */
+struct late {
+	uint64_t parent, until_ms;
+	pid_t tid;
+	uint32_t name_hash;
 };
 
 /* The kernel's page cache of @ino holds this version of its content. */
@@ -51,6 +60,7 @@ struct ops {
 	struct seen seen[OPS_SEEN];
 	struct statvfs statfs;
 	uint64_t statfs_ms;		/* when it was asked for; 0: never */
+	struct late late[OPS_LATE];
 };
 
 struct answer {

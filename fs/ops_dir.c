@@ -73,11 +73,51 @@ void call_lookup(struct call *c, call_fn done)
 	call_send(c, M_lookup, &w, done);
 }
 
+/*
+ * When the kernel looks again for a name that it knew and gets an error, it
+ * looks for it afresh, and the caller would wait twice as long as it has to.
+ * So a second look right after one that nobody answered has its error, too.
+ */
+static struct late *late_of(struct call *c, struct late *key)
+{
+	*key = (struct late){ .parent = c->parent,
+			      .tid = fuse_req_ctx(c->req)->pid,
+			      .name_hash = 0 };
+	for (const char *p = c->name; *p; p++)
+		key->name_hash = key->name_hash * 31 + (uint8_t)*p;
+	return &c->ops->late[(uint32_t)key->tid % OPS_LATE];
+}
+
+static void late_note(struct call *c)
+{
+	struct late key, *l = late_of(c, &key);
+
+	key.until_ms = now_ms() + OPS_LATE_MS;
+	pthread_mutex_lock(&c->ops->lock);
+	*l = key;
+	pthread_mutex_unlock(&c->ops->lock);
+}
+
+static int late_again(struct call *c)
+{
+	struct late key, *l = late_of(c, &key);
+	int again;
+
+	pthread_mutex_lock(&c->ops->lock);
+	again = l->until_ms && l->parent == key.parent && l->tid == key.tid &&
+		l->name_hash == key.name_hash && now_ms() < l->until_ms;
+	l->until_ms = 0;
+	pthread_mutex_unlock(&c->ops->lock);
+	return again;
+}
+
 static void lookup_done(struct call *c, struct answer *a)
 {
 	struct m_attr attr;
 	int err = call_lookup_done(c, a, &attr);
 
+	if (err == -EIO && !a->heard)
+		late_note(c);
 	if (err)
 		call_fail(c, err);
 	else
@@ -99,6 +139,8 @@ void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	}
 	if (err != -EAGAIN)
 		call_fail(c, err);
+	else if (late_again(c))
+		call_fail(c, -EIO);
 	else
 		call_lookup(c, lookup_done);
 }
