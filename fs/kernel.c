@@ -33,7 +33,7 @@ enum {
 	CONGESTED = 48,
 	STOP_MS = 1000,		/* an unmount is given so long to end it */
 	KICK_MS = 20,
-	SETTLE_MS = 1000,	/* then who waits is told that it is over */
+	SETTLE_MS = 500,	/* then who waits is told that it is over */
 	OPTIONS_MAX = 4096,
 	SAID_MAX = 256,
 };

@@ -47,8 +47,8 @@ void kernel_stop(struct kernel *k);
  * under way can still be answered. */
 void kernel_unmount(struct kernel *k);
 /* Then: who still waits in a call, or makes one (it used the mount as it was
- * taken away), is told within about a second that there is nobody any more.
- * Answers go nowhere from now on. */
+ * taken away), is told within about half a second that there is nobody any
+ * more.  Answers go nowhere from now on. */
 void kernel_let_go(struct kernel *k);
 /* When no request can be answered any more. */
 void kernel_free(struct kernel *k);

@@ -5,9 +5,9 @@
  * the tracker -> mount -> let the parent go -> serve until unmounted or
  * SIGTERM -> flush -> say good-bye.
  * Failure: what fails before the mount leaves no mount behind.  The order of
- * the end is the reverse: no new requests, calls answered (after a second all
- * of them, whatever the network does), data flushed for DRAIN_MS; what is not
- * saved then is named in the log.
+ * the end is the reverse: no new requests, calls answered (after half a
+ * second all of them, whatever the network does), data flushed for DRAIN_MS;
+ * what is not saved then is named in the log.
  *
  * Threads: this one, which becomes FUSE's; "signals"; those of peer, files
  *          and kernel.

@@ -19,7 +19,7 @@ from swarm import SLOWER, Swarm, alive_mount, end, mounted, program, run, wait_f
 
 MIB = 1 << 20
 WAITS = ("request_wait_answer", "folio_wait_bit_common")    # for an answer; for a page that is being read
-SECOND = 1.0 + 0.5 * SLOWER             # "within a second", on a busy machine
+SECOND = 3.0 * SLOWER                   # "within a second", on a busy machine; else it would be a minute
 
 
 @contextlib.contextmanager
@@ -395,8 +395,8 @@ def test_read_from_a_frozen_peer(make_swarm, callers):
 # ---------------------------------------------------------------- deadlines
 
 def test_every_call_has_a_deadline(make_swarm, callers):
-    """timeout=3: three seconds after the tracker froze each call ends with EIO; then all is well again."""
-    s = make_swarm(peers=2, peer_options=dict(timeout=3))
+    """After timeout= each call ends with EIO, after that and not after twice that; then all is well again."""
+    s = make_swarm(peers=2, peer_options=dict(timeout=8))
     made = start_all(s, callers, ALL, "late")
     with frozen(s.tracker):
         start = time.monotonic()
@@ -404,11 +404,11 @@ def test_every_call_has_a_deadline(make_swarm, callers):
         took, said = {}, {}
         for name, c in made.items():
             c.sent = start
-            said[name] = c.says(3 + 4 * SECOND)
+            said[name] = c.says(8 + 4 * SECOND)
             took[name] = time.monotonic() - start
         assert said == {name: "EIO" for name in made}
-        assert min(took.values()) > 2, took
-        assert max(took.values()) < 3 + 2 * SECOND, took
+        assert min(took.values()) > 6, took
+        assert max(took.values()) < 8 + 2 * SECOND, took
     for c in made.values():
         c.over(30)
     wait_for(lambda: "late_stat" in listed(s.peers[0].mnt), "the tracker to be back", 20)
@@ -417,7 +417,7 @@ def test_every_call_has_a_deadline(make_swarm, callers):
 
 def test_look_up_of_a_known_name_waits_once(make_swarm, callers):
     """The kernel asks twice for what it knew; the caller waits once."""
-    s = make_swarm(peers=1, peer_options=dict(timeout=3))
+    s = make_swarm(peers=1, peer_options=dict(timeout=8))
     a = s.peers[0]
     os.mkdir(a.path("d"))
     open(a.path("d/f"), "w").close()
@@ -429,7 +429,7 @@ def test_look_up_of_a_known_name_waits_once(make_swarm, callers):
         c.sent = time.monotonic()
         c.proc.send_signal(signal.SIGCONT)
         c.gone()
-        assert c.says(3 + 2 * SECOND) == "EIO"
+        assert c.says(8 + 2 * SECOND) == "EIO"
 
 
 def listed(path):
@@ -460,7 +460,7 @@ def test_end_while_calls_wait(make_swarm, callers, how):
             for c in made.values():
                 c.over(2 * SECOND)
         else:
-            wait_for(lambda: not any(on_fuse_in_d(c.proc.pid) for c in made.values()), "nobody in D state", 2)
+            wait_for(lambda: not any(on_fuse_in_d(c.proc.pid) for c in made.values()), "nobody in D state", SECOND)
             for c in made.values():
                 c.sent = time.monotonic()
             ends = {name: c.says(5) for name, c in made.items()}
@@ -492,7 +492,7 @@ def test_end_without_the_tracker(make_swarm, callers):
     log = a.read_log()
     assert f"inode {ino}: 2.8 MiB were not saved" in log and "in all 1 file" in log, log
     a.start()
-    works(s)
+    works_alone(a)
 
 
 # --------------------------------------------------------------- dead mounts
