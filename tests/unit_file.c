@@ -164,6 +164,80 @@ static void test_late_error(void **state)
 	file_close(h);
 }
 
+/* As FUSE's flush does whose caller was interrupted. */
+static void heard_by_nobody(void *arg, int err)
+{
+	if (err)
+		files_unheard(world.fs, 1, err);
+	call_done(arg, err);
+}
+
+/* The handle goes while its flush is under way; the error is kept. */
+static void test_flush_interrupted(void **state)
+{
+	struct call c = CALL_INIT;
+	struct file_handle *h;
+
+	(void)state;
+	for (int others = 0; others < 2; others++) {
+		struct file_handle *other = others ? do_open(1, 0) : NULL;
+
+		h = do_open(1, 0);
+		world_hold(T_UPLOAD, 1);
+		world_set(&world.fail_upload, 1);
+		assert_int_equal(do_write(h, 0, "failed", 6), 0);
+		file_flush(h, others, heard_by_nobody, &c);
+		file_close(h);
+		world_hold(T_UPLOAD, 0);
+		assert_int_equal(call_wait(&c, others + 1), -ENOSPC);
+		world_set(&world.fail_upload, 0);
+		if (other) {
+			assert_int_equal(do_flush(other, 1), -ENOSPC);
+			assert_int_equal(do_flush(other, 1), 0);
+			file_close(other);
+			continue;
+		}
+		/* nobody had it open: the next one hears it, once */
+		h = do_open(1, 0);
+		assert_int_equal(do_flush(h, 1), -ENOSPC);
+		assert_int_equal(do_flush(h, 1), 0);
+		file_close(h);
+		h = do_open(1, 0);
+		assert_int_equal(do_flush(h, 1), 0);
+		file_close(h);
+	}
+}
+
+/* The kernel tries again at once what failed after a long wait. */
+static void test_read_late(void **state)
+{
+	struct file_handle *h = do_open(1, 0);
+	struct timespec long_enough = { .tv_sec = 1, .tv_nsec = 200000000 };
+	struct timespec later = { .tv_nsec = 500000000 };
+	char data[2 * SLOT] = "data", out[2 * SLOT];
+	struct call c = CALL_INIT;
+
+	(void)state;
+	assert_int_equal(do_write(h, 0, data, sizeof(data)), 0);
+	assert_int_equal(do_flush(h, 0), 0);
+	cache_drop(world.cache, 1);
+	cache_drop(world.cache, 2);
+	world_hold(T_FETCH, 1);
+	world_set(&world.fail_fetch, 1);
+	c.out = (uint8_t *)out;
+	file_read(h, 0, SLOT, call_read, &c);
+	nanosleep(&long_enough, NULL);
+	world_hold(T_FETCH, 0);
+	assert_int_equal(call_wait(&c, 1), -EIO);
+	world_set(&world.fail_fetch, 0);
+	assert_int_equal(do_read(h, 4, out, 8), -EIO);
+	assert_int_equal(do_read(h, SLOT, out, 8), 8);	/* it did not fail */
+	nanosleep(&later, NULL);
+	assert_int_equal(do_read(h, 0, out, 4), 4);
+	assert_memory_equal(out, "data", 4);
+	file_close(h);
+}
+
 static void test_read_error(void **state)
 {
 	struct file_handle *h = do_open(1, 0);
@@ -326,6 +400,7 @@ int main(void)
 		TEST(test_flush_timer), TEST(test_few_commits),
 		TEST(test_upload_error), TEST(test_commit_error),
 		TEST(test_late_error), TEST(test_read_error),
+		TEST(test_flush_interrupted), TEST(test_read_late),
 		TEST(test_bound), TEST(test_bound_unsealed),
 		TEST(test_fsync), TEST(test_fsyncs_meet), TEST(test_drain),
 	};
