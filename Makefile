@@ -17,7 +17,7 @@ CPPFLAGS += -D_GNU_SOURCE -DFUSE_USE_VERSION=314 -Iinclude
 ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing -pthread $(WARN) $(CPPFLAGS) $(CFLAGS) -MMD -MP
 
 # Every source file, by folder, in dependency order.
-NET     := log text codec msg status counters buf md5 md5_avx2 md5_avx512 \
+NET     := log text lockset codec msg status counters buf md5 md5_avx2 md5_avx512 \
 	   hasher pool gate key loop tls rpc rpc_calls rpc_reqs rpc_in \
 	   rpc_out rpc_listen dgram daemon
 FS      := trailer store_index store_io store_sync store_scan store_open store \
@@ -41,8 +41,8 @@ CLI     := pspfs_main bars cli cli_where cli_status cli_info cli_list \
 	   distribute_verify distribute file_md5 hidden cli_distribute
 TRACKER := db_schema db_sqlite ns ns_chunk ns_copies ns_slot ns_xattr ns_attr \
 	   ns_map ns_dir ns_rename ns_reap ns_digest placement locations lru \
-	   relay relay_seek leases sessions swarm swarm_copies garbage repair jobs core_ns \
-	   core_chunk core_change core_late core_digest core_job core_status \
+	   relay relay_seek leases locks_wait locks sessions swarm swarm_copies garbage repair jobs core_ns \
+	   core_chunk core_change core_late core_lock core_digest core_job core_status \
 	   core_orphans core_hello core_out core core_open meta probe relayd \
 	   relayd_io server_ask server
 TRACKER_MAIN := options main
