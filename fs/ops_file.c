@@ -58,7 +58,9 @@ static void opened(struct call *c, const struct m_attr *a)
 	int err;
 
 	c->fi.keep_cache = seen_same(c->ops, a);
-	c->fi.noflush = (c->fi.flags & O_ACCMODE) == O_RDONLY;
+	/* A flush is for data, and for locks that the process may have. */
+	c->fi.noflush = (c->fi.flags & O_ACCMODE) == O_RDONLY &&
+			!held_was_locked(c->ops->held, a->ino);
 	if (c->created) {
 		ops_entry(c->ops, a, &e);
 		err = fuse_reply_create(c->req, &e, &c->fi);
@@ -276,8 +278,8 @@ static void flush_done(void *arg, int err)
 
 void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	(void)ino;
-	file_flush(handle(fi), 0, flush_done, req);
+	if (!ops_lock_flush(req, ops_ino(ops_of(req), ino), fi))
+		file_flush(handle(fi), 0, flush_done, req);
 }
 
 void ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
@@ -290,7 +292,7 @@ void ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 
 void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	(void)ino;
+	ops_lock_release(req, ops_ino(ops_of(req), ino), fi->fh);
 	file_close(handle(fi));
 	fuse_reply_err(req, 0);
 }
