@@ -1,6 +1,7 @@
 """A process that does as it is told, for tests of locks: a line of JSON in, [function, arguments...]; a line
 out, the result or {"errno": N}.  And Child, the other end of it.
 """
+import ctypes
 import errno
 import fcntl
 import json
@@ -14,6 +15,7 @@ import time
 
 KINDS = {"r": fcntl.F_RDLCK, "w": fcntl.F_WRLCK, "u": fcntl.F_UNLCK}
 F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW = 36, 37, 38
+LIBC = ctypes.CDLL(None, use_errno=True)
 FLOCK = "hhqqi4x"                       # struct flock on 64-bit Linux
 
 
@@ -21,8 +23,14 @@ def packed(kind, start, length):
     return struct.pack(FLOCK, KINDS[kind], os.SEEK_SET, start, length, 0)
 
 
+def libc(name, *args):
+    """Python's own would try again after EINTR, or raise after success."""
+    if getattr(LIBC, name)(*args):
+        raise OSError(ctypes.get_errno(), name)
+
+
 def set_lock(fd, cmd, kind, start=0, length=0):
-    fcntl.fcntl(fd, cmd, packed(kind, start, length))
+    libc("fcntl", fd, cmd, packed(kind, start, length))
 
 
 def get_lock(fd, cmd, kind, start=0, length=0):
@@ -40,9 +48,9 @@ DO = {
     "get": lambda fd, *a: get_lock(fd, fcntl.F_GETLK, *a),
     "ofd_try": lambda fd, *a: set_lock(fd, F_OFD_SETLK, *a),
     "ofd_wait": lambda fd, *a: set_lock(fd, F_OFD_SETLKW, *a),
-    "flock": lambda fd, op: fcntl.flock(fd, {"s": fcntl.LOCK_SH, "x": fcntl.LOCK_EX, "u": fcntl.LOCK_UN,
-                                             "S": fcntl.LOCK_SH | fcntl.LOCK_NB,
-                                             "X": fcntl.LOCK_EX | fcntl.LOCK_NB}[op]),
+    "flock": lambda fd, op: libc("flock", fd, {"s": fcntl.LOCK_SH, "x": fcntl.LOCK_EX, "u": fcntl.LOCK_UN,
+                                                  "S": fcntl.LOCK_SH | fcntl.LOCK_NB,
+                                                  "X": fcntl.LOCK_EX | fcntl.LOCK_NB}[op]),
     "read": lambda fd, n, off: os.pread(fd, n, off).decode("latin-1"),
     "write": lambda fd, text, off: os.pwrite(fd, text.encode("latin-1"), off),
     "fsync": os.fsync,
@@ -51,14 +59,8 @@ DO = {
 
 
 def main():
+    signal.signal(signal.SIGINT, lambda *_: None)
     signal.siginterrupt(signal.SIGINT, True)
-
-    class Interrupted(OSError):
-        pass
-
-    def interrupt(*_):
-        raise Interrupted(errno.EINTR, "interrupted")
-    signal.signal(signal.SIGINT, interrupt)
     for line in sys.stdin:
         do, *args = json.loads(line)
         try:
