@@ -129,7 +129,8 @@ const struct lock_range *lockset_conflict(const struct lockset *s,
 
 	for (r = lockset_first(s, start, end); r;
 	     r = lockset_next(s, r, end))
-		if (kind == LK_WRITE || r->kind == LK_WRITE)
+		if (kind != LK_NONE &&
+		    (kind == LK_WRITE || r->kind == LK_WRITE))
 			return r;
 	return NULL;
 }

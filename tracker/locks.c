@@ -112,7 +112,7 @@ static struct lk_holder *holder_get(struct lk_session *s, struct lk_file *f,
 	return h;
 }
 
-enum lk_state locks_apply(struct lk_session *s, struct lk_file *f,
+enum lk_state locks_apply(struct locks *l, struct lk_session *s, struct lk_file *f,
 			  const struct m_byte_lock *k)
 {
 	struct lk_holder *h = holder_get(s, f, k);
@@ -129,6 +129,8 @@ enum lk_state locks_apply(struct lk_session *s, struct lk_file *f,
 	s->n_ranges += h->set.n - before;
 	if (!err)
 		h->pid = k->pid;
+	if (s->n_waits)
+		s->woken = l->woken = 1;
 	holder_unused(h);
 	return err ? LK_FULL : LK_GRANTED;
 }
@@ -195,7 +197,7 @@ static void let_go_first(struct locks *l, struct lk_session *s,
 	if (!h || h->set.v[0].kind == k->kind)
 		return;
 	none.kind = LK_NONE;
-	locks_apply(s, f, &none);
+	locks_apply(l, s, f, &none);
 	locks_advance(l, f, k->space);
 }
 
@@ -213,7 +215,7 @@ static enum lk_state get_or_wait(struct locks *l, struct lk_session *s,
 	    !(h && lockset_covers(&h->set, k->start, k->end, k->kind)))
 		return stand_in_line(l, s, f, ticket, k, wait);
 	if (locks_may(f, s, k, NULL)) {
-		state = locks_apply(s, f, k);
+		state = locks_apply(l, s, f, k);
 		/* it may have been a downgrade; or others wait for it now */
 		locks_advance(l, f, k->space);
 		return state;
@@ -234,11 +236,12 @@ enum lk_state locks_ask(struct locks *l, uint64_t session, uint64_t ticket,
 	if (k->kind != LK_NONE) {
 		state = get_or_wait(l, s, f, ticket, k, wait);
 	} else if (locks_holder(f, k->space, session, k->owner)) {
-		state = locks_apply(s, f, k);
+		state = locks_apply(l, s, f, k);
 		locks_advance(l, f, k->space);
 	}
 	f->pins--;
 	locks_file_unused(l, f);
+	locks_settle(l);
 	return state;
 }
 
@@ -279,6 +282,7 @@ void locks_cancel(struct locks *l, uint64_t session, uint64_t ticket)
 
 	if (w)
 		wait_end(l, w);
+	locks_settle(l);
 }
 
 /* ----------------------------------------------------------------- sessions */
@@ -299,8 +303,10 @@ static void end_waits(struct locks *l, struct lk_session *s)
 {
 	struct lk_wait *w;
 
+	s->ending = 1;
 	while ((w = TAILQ_FIRST(&s->waits)))
 		wait_end(l, w);
+	s->ending = 0;
 }
 
 void locks_drop(struct locks *l, uint64_t session)
@@ -315,6 +321,7 @@ void locks_drop(struct locks *l, uint64_t session)
 		holder_end(l, h);
 	HASH_DELETE(hh, l->sessions, s);
 	free(s);
+	locks_settle(l);
 }
 
 static int believe(struct locks *l, struct lk_session *s,
@@ -322,7 +329,7 @@ static int believe(struct locks *l, struct lk_session *s,
 {
 	struct lk_file *f = file_get(l, k->ino);
 	int ok = f && !locks_blocker(f, s->id, k) &&
-		 locks_apply(s, f, k) == LK_GRANTED;
+		 locks_apply(l, s, f, k) == LK_GRANTED;
 
 	if (f)
 		locks_file_unused(l, f);
@@ -387,6 +394,7 @@ uint32_t locks_resume(struct locks *l, uint64_t session, int sure,
 			lost[n_lost++] = v[i].ino;
 	}
 	forget_old(l, old);
+	locks_settle(l);
 	return n_lost;
 }
 
@@ -424,6 +432,7 @@ void locks_grace(struct locks *l, int on)
 		f->pins--;
 		locks_file_unused(l, f);
 	}
+	locks_settle(l);
 }
 
 /* -------------------------------------------------------------------- life */

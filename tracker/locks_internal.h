@@ -51,6 +51,8 @@ struct lk_session {
 	LIST_HEAD(, lk_holder) holders;
 	struct lk_waits waits;		/* by_session */
 	uint32_t n_ranges, n_waits;
+	int woken;			/* it was granted something */
+	int ending;			/* what waits for it is to end */
 	int expected;			/* known from before a restart only */
 	UT_hash_handle hh;
 };
@@ -60,6 +62,7 @@ struct locks {
 	struct lk_file *files;
 	struct lk_session *sessions;
 	unsigned mark;
+	int woken;			/* some session is */
 	int grace;
 };
 
@@ -67,8 +70,8 @@ struct locks {
 struct lk_holder *locks_holder(const struct lk_file *f, uint8_t space,
 			       uint64_t session, uint64_t owner);
 /* Make it so, whatever others have: LK_GRANTED or LK_FULL. */
-enum lk_state locks_apply(struct lk_session *s, struct lk_file *f,
-			  const struct m_byte_lock *k);
+enum lk_state locks_apply(struct locks *l, struct lk_session *s,
+			  struct lk_file *f, const struct m_byte_lock *k);
 void locks_wait_free(struct lk_wait *w);
 /* Is there anything left of it? */
 void locks_file_unused(struct locks *l, struct lk_file *f);
@@ -84,6 +87,9 @@ int locks_may(const struct lk_file *f, const struct lk_session *s,
 int locks_circle(struct locks *l, struct lk_wait *w);
 /* It waits no more, and is told why. */
 void locks_decide(struct locks *l, struct lk_wait *w, enum lk_state state);
+/* Last in each change: a process that got its first lock stands in no line
+ * any more for fairness' sake, wherever it waits. */
+void locks_settle(struct locks *l);
 /* Somebody gave something up: who can go on goes on. */
 void locks_advance(struct locks *l, struct lk_file *f, uint8_t space);
 

@@ -125,9 +125,10 @@ static int grant(struct locks *l, struct lk_file *f, uint8_t space)
 
 	for (w = TAILQ_FIRST(&f->waits[space]); w; w = next) {
 		next = TAILQ_NEXT(w, link);
-		if (!locks_may(f, w->session, &w->k, w))
+		if (w->session->ending ||
+		    !locks_may(f, w->session, &w->k, w))
 			continue;
-		locks_decide(l, w, locks_apply(w->session, f, &w->k));
+		locks_decide(l, w, locks_apply(l, w->session, f, &w->k));
 		any = 1;
 	}
 	return any;
@@ -141,12 +142,38 @@ static int break_circles(struct locks *l, struct lk_file *f)
 
 	for (w = TAILQ_FIRST(&f->waits[LK_FCNTL]); w; w = next) {
 		next = TAILQ_NEXT(w, link);
-		if (w->once || !locks_circle(l, w))
+		if (w->once || w->session->ending || !locks_circle(l, w))
 			continue;
 		locks_decide(l, w, LK_DEADLOCK);
 		any = 1;
 	}
 	return any;
+}
+
+/* One of @s that may go on now, or NULL. */
+static struct lk_wait *stuck(const struct lk_session *s)
+{
+	struct lk_wait *w;
+
+	TAILQ_FOREACH(w, &s->waits, by_session)
+		if (locks_may(w->file, s, &w->k, w))
+			return w;
+	return NULL;
+}
+
+void locks_settle(struct locks *l)
+{
+	struct lk_session *s, *next;
+	struct lk_wait *w;
+
+	while (l->woken && !l->grace) {
+		l->woken = 0;
+		HASH_ITER (hh, l->sessions, s, next) {
+			while (s->woken && (w = stuck(s)))
+				locks_advance(l, w->file, w->k.space);
+			s->woken = 0;
+		}
+	}
 }
 
 void locks_advance(struct locks *l, struct lk_file *f, uint8_t space)
