@@ -17,7 +17,7 @@ CPPFLAGS += -D_GNU_SOURCE -DFUSE_USE_VERSION=314 -Iinclude
 ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing -pthread $(WARN) $(CPPFLAGS) $(CFLAGS) -MMD -MP
 
 # Every source file, by folder, in dependency order.
-NET     := log text codec msg status counters buf md5 md5_avx2 md5_avx512 \
+NET     := log text lockset codec msg status counters buf md5 md5_avx2 md5_avx512 \
 	   hasher pool gate key loop tls rpc rpc_calls rpc_reqs rpc_in \
 	   rpc_out rpc_listen dgram daemon
 FS      := trailer store_index store_io store_sync store_scan store_open store \
@@ -32,7 +32,8 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   local_packet local peer_push peer_share peer opts plan part get \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
 	   file_compact file_ahead file_plan file_read file_write file_drain file \
-	   tree_node tree mountpoint signals pending kernel ops ops_dir ops_list ops_attr ops_file \
+	   tree_node tree mountpoint signals pending kernel held ops ops_dir \
+	   ops_list ops_attr ops_lock_call ops_lock ops_file \
 	   ops_xattr ops_virtual ops_front mount_opts
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
@@ -41,8 +42,8 @@ CLI     := pspfs_main bars cli cli_where cli_status cli_info cli_list \
 	   distribute_verify distribute file_md5 hidden cli_distribute
 TRACKER := db_schema db_sqlite ns ns_chunk ns_copies ns_slot ns_xattr ns_attr \
 	   ns_map ns_dir ns_rename ns_reap ns_digest placement locations lru \
-	   relay relay_seek leases sessions swarm swarm_copies garbage repair jobs core_ns \
-	   core_chunk core_change core_late core_digest core_job core_status \
+	   relay relay_seek leases locks_wait locks sessions swarm swarm_copies garbage repair jobs core_ns \
+	   core_chunk core_change core_late core_lock core_digest core_job core_status \
 	   core_orphans core_hello core_out core core_open meta probe relayd \
 	   relayd_io server_ask server
 TRACKER_MAIN := options main
@@ -62,7 +63,7 @@ UNIT_FS      := unit_store unit_cache unit_slices unit_young unit_source \
 		unit_signals unit_pending
 UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_map unit_ns_chunk unit_ns_copies \
 		unit_ns_digest unit_ns_model unit_placement unit_lru unit_sessions \
-		unit_leases unit_swarm unit_repair unit_repair_copies unit_jobs unit_digest unit_server \
+		unit_leases unit_locks unit_swarm unit_repair unit_repair_copies unit_jobs unit_digest unit_server \
 		sim_tracker sim_relay
 
 VERSION := 0.1

@@ -282,6 +282,18 @@ void files_attr(struct files *fs, const struct m_attr *a)
 	file_put(f);
 }
 
+void files_fence(struct files *fs, uint64_t ino, int on)
+{
+	struct file *f = file_find(fs, ino);
+
+	if (!f)
+		return;
+	pthread_mutex_lock(&f->lock);
+	f->fenced = on;
+	pthread_mutex_unlock(&f->lock);
+	file_put(f);
+}
+
 uint32_t files_revoked(struct files *fs, uint64_t *inos, uint32_t n)
 {
 	uint32_t kept = 0;

@@ -78,6 +78,10 @@ void files_unheard(struct files *fs, uint64_t ino, int err);
 void files_flush_ino(struct files *fs, uint64_t ino, file_done done,
 		     void *arg);
 
+/* The locks that protected it are lost: until @on is 0 every write, flush and
+ * commit of it fails with -EIO. */
+void files_fence(struct files *fs, uint64_t ino, int on);
+
 /* The local view: size and mtime with what is not yet committed. */
 void files_overlay(struct files *fs, struct m_attr *a);
 /* The tracker answered newer attributes (lookup, getattr, setattr): a map of

@@ -164,7 +164,7 @@ void file_commit_start(struct file *f, struct todo *t)
 		return;
 	}
 	file_get(f);
-	c->err = encode(f, c);
+	c->err = f->fenced ? -EIO : encode(f, c);
 	f->kill_suid = 0;
 	f->committing = 1;
 	forget_ready(f, c->n);

@@ -38,7 +38,7 @@ static int take_error(struct file *f, struct waiter *w)
 	uint32_t *seen = w->h ? &w->h->err_seq : &w->err_seq;
 
 	if (*seen == f->err_seq)
-		return 0;
+		return f->fenced ? -EIO : 0;
 	*seen = f->err_seq;
 	f->err_logged = 0;
 	f->unheard = 0;

@@ -259,6 +259,7 @@ struct file {
 	int64_t mtime_s;	/* of the last local write */
 	uint32_t mtime_ns;
 	int kill_suid;
+	int fenced;		/* see files_fence() */
 
 	struct extent_list extents;	/* in the order of sealing */
 	uint64_t seq;		/* of the last one sealed */

@@ -301,6 +301,8 @@ void file_write(struct file_handle *h, uint64_t off, const void *data,
 		off = end_here(f);
 	if (size > INT64_MAX || off > INT64_MAX - size)
 		err = -EFBIG;
+	if (f->fenced)
+		err = -EIO;
 	if (!err && size) {
 		file_busy(f);
 		streaming = is_stream(h, off, size);

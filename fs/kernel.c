@@ -59,6 +59,7 @@ static struct kernel *session;	/* one a process */
 static struct fuse_session *_Atomic mounted;
 
 static _Thread_local int kills_suid;
+static _Thread_local uint32_t lock_pid;
 static _Thread_local uint64_t init_unique;	/* 0: not in INIT */
 static _Thread_local uint32_t init_flags;	/* ours, that it offers */
 
@@ -111,9 +112,18 @@ static void look(const void *req, size_t n)
 					       open_flags)) &
 				FUSE_OPEN_KILL_SUIDGID);
 		break;
+	case FUSE_SETLK:
+	case FUSE_SETLKW:
+		lock_pid = field(req, n, offsetof(struct fuse_lk_in, lk.pid));
+		break;
 	default:
 		break;
 	}
+}
+
+uint32_t kernel_lock_pid(void)
+{
+	return lock_pid;
 }
 
 int kernel_kills_suid(void)
@@ -241,7 +251,8 @@ void kernel_init(void *userdata, struct fuse_conn_info *conn)
 	want(conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
 	     FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_ASYNC_DIO |
 	     FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-	     FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_CACHE_SYMLINKS, 1);
+	     FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_CACHE_SYMLINKS |
+	     FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS, 1);
 	/* HANDLE_KILLPRIV is version 1, which does not tell who wrote. */
 	want(conn, FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_EXPORT_SUPPORT |
 	     FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_SPLICE_READ |

@@ -62,5 +62,8 @@ void kernel_attr_gone(fuse_ino_t ino);
 void kernel_init(void *userdata, struct fuse_conn_info *conn);
 /* Is the request that this worker handles to clear suid and sgid bits? */
 int kernel_kills_suid(void);
+/* Which process wants the lock of the request that this worker handles; 0:
+ * one that cannot be seen from here.  (libfuse keeps it back for flock.) */
+uint32_t kernel_lock_pid(void);
 
 #endif

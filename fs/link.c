@@ -145,6 +145,10 @@ static void registered(struct link *l, const struct m_hello_r *r)
 	link_note_up(l);
 	if (l->ops.up)
 		l->ops.up(l->arg, &l->cfg.trackers[l->tracker]);
+	if (l->ops.locks_back)
+		l->ops.locks_back(l->arg, r->lost, r->n_lost);
+	for (uint32_t i = 0; i < r->n_lost; i++)
+		link_calls_fence(l, r->lost[i]);
 	if (fresh)
 		link_calls_session_new(l);
 	link_calls_send_all(l);
@@ -215,9 +219,11 @@ static void say_hello(struct link *l)
 		.port = addr_port(&l->cfg.addr),
 		.mounted = l->cfg.mounted != 0,
 		.guest = l->cfg.guest != 0,
+		.epoch = l->epoch,
 	};
 	struct wr w = WR_INIT;
 	uint64_t chunks, *open = NULL;
+	struct m_byte_lock *locks = NULL;
 
 	m.addr = str_of(addr_ip(&l->cfg.addr, ip));
 	l->ops.space(l->arg, &m.capacity, &m.used, &chunks);
@@ -225,11 +231,15 @@ static void say_hello(struct link *l)
 		link_batch_forget_releases(l);
 		l->ops.lost(l->arg, &open, &m.n_open);
 		m.open = open;
+		if (l->ops.locks)
+			l->ops.locks(l->arg, &locks, &m.n_locks);
+		m.locks = locks;
 	}
 	if (m_hello_encode(&w, &m))
-		log_error("cannot tell the tracker %" PRIu32 " open files",
-			  m.n_open);
+		log_error("cannot tell the tracker %" PRIu32 " open files and "
+			  "%" PRIu32 " locks", m.n_open, m.n_locks);
 	free(open);
+	free(locks);
 	l->hello_ms = now_ms();
 	rpc_call(l->rpc, M_hello, 0, &w, NULL, LINK_HELLO_MS, on_hello, l);
 }

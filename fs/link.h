@@ -39,6 +39,14 @@ struct link_ops {
 	/* A link_release() is about to be sent: is the inode open again?
 	 * Then it is not sent, and counts as told to be open. */
 	int (*still_open)(void *arg, uint64_t ino);
+	/* The locks held here, for the resume (malloc()ed, the link frees).
+	 * These three may be NULL: no files are locked here. */
+	void (*locks)(void *arg, struct m_byte_lock **v, uint32_t *n);
+	/* Registered again, and nothing is sent yet: the locks of the inodes
+	 * @lost are lost, and what waited for a lock has to ask anew. */
+	void (*locks_back)(void *arg, const uint64_t *lost, uint32_t n);
+	/* A lock that was waited for is decided. */
+	void (*locked)(void *arg, const struct m_locked *m);
 	/* Registered at @tracker. */
 	void (*up)(void *arg, const struct addr *tracker);
 	/* A datagram that is not the link's own (want_r, seek). */

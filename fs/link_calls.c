@@ -104,6 +104,19 @@ void link_calls_session_new(struct link *l)
 	}
 }
 
+/* What was written under a lock that somebody else may have had since. */
+void link_calls_fence(struct link *l, uint64_t ino)
+{
+	struct link_call *c, *next;
+
+	for (c = TAILQ_FIRST(&l->calls); c; c = next) {
+		next = TAILQ_NEXT(c, entry);
+		if (c->type == M_commit && !c->sent && c->len >= 24 &&
+		    get_u64(c->body + 16) == ino)
+			call_end(c, -EIO, NULL);
+	}
+}
+
 void link_calls_tick(struct link *l, uint64_t now)
 {
 	struct link_call *c, *next;

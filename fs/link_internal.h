@@ -140,6 +140,8 @@ void link_note_down(struct link *l);
 /* link_calls.c */
 void link_calls_send_all(struct link *l);	/* after hello */
 void link_calls_session_new(struct link *l);
+/* Commits to @ino, whose locks are lost, fail. */
+void link_calls_fence(struct link *l, uint64_t ino);
 void link_calls_tick(struct link *l, uint64_t now);
 void link_calls_end(struct link *l, int err);
 

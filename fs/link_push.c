@@ -107,6 +107,16 @@ static void on_sum(struct link *l, struct rpc_req *q)
 	arena_fini(&mem);
 }
 
+static int on_locked(struct link *l, struct rpc_req *q, struct arena *a)
+{
+	struct m_locked m;
+	int err = m_locked_decode(&m, a, q->body->data, q->body->len);
+
+	if (!err && l->ops.locked)
+		l->ops.locked(l->arg, &m);
+	return err;
+}
+
 static int on_complete(struct link *l, struct rpc_req *q, struct arena *a,
 		       struct wr *answer)
 {
@@ -140,6 +150,9 @@ void link_push(struct rpc *c, struct rpc_req *q, void *arg)
 		return;
 	case M_peers:
 		err = on_peers(l, q, &mem);
+		break;
+	case M_locked:
+		err = on_locked(l, q, &mem);
 		break;
 	case M_drop:
 		err = on_drop(l, q, &mem, &answer);

@@ -118,6 +118,9 @@ static int start_peer(struct mount *m, char *why, size_t why_len)
 	struct peer_folder folder = { .lost = ops_lost,
 				      .revoked = ops_revoked,
 				      .still_open = ops_still_open,
+				      .locks = ops_locks,
+				      .locks_back = ops_locks_back,
+				      .locked = ops_locked,
 				      .arg = m->ops };
 	struct peer_config cfg;
 	struct link_info info;

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "kernel.h"
+#include "ops_lock.h"
 
 enum {
 	TREE_INODES = 200000,
@@ -31,6 +32,8 @@ int ops_new(struct ops **out)
 	err = tree_new(&o->tree, TREE_INODES);
 	if (!err)
 		err = virtual_new(&o->virtual);
+	if (!err)
+		err = ops_lock_new(o);
 	if (!err)
 		err = pool_new(&o->pool, "texts", TEXT_THREADS);
 	if (err)
@@ -56,7 +59,7 @@ static void user_add(struct ops *o)
 	pthread_mutex_unlock(&o->lock);
 }
 
-static void user_gone(struct ops *o)
+void ops_files_done(struct ops *o)
 {
 	pthread_mutex_lock(&o->lock);
 	if (!--o->users)
@@ -70,6 +73,8 @@ int ops_stop(struct ops *o, uint32_t ms)
 	int err = 0;
 
 	ask_stop(&o->stop);
+	if (o->link)
+		lock_stop(o);
 	clock_gettime(CLOCK_REALTIME, &end);
 	end.tv_sec += ms / 1000;
 	pthread_mutex_lock(&o->lock);
@@ -87,6 +92,7 @@ void ops_free(struct ops *o)
 		return;
 	if (o->pool)
 		pool_free(o->pool);
+	ops_lock_free(o);
 	virtual_free(o->virtual);
 	tree_free(o->tree);
 	ask_stop_fini(&o->stop);
@@ -171,8 +177,8 @@ int ops_set_root(struct ops *o, const char *path)
 
 /* ---------------------------------------------------------- leases' ends */
 
-/* For a callback: the files, which stay until user_gone(); NULL: none. */
-static struct files *files_use(struct ops *o)
+/* For a callback: the files, which stay until ops_files_done(); NULL: none. */
+struct files *ops_files_use(struct ops *o)
 {
 	struct files *files;
 
@@ -186,7 +192,7 @@ static struct files *files_use(struct ops *o)
 uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n)
 {
 	struct ops *o = arg;
-	struct files *files = files_use(o);
+	struct files *files = ops_files_use(o);
 	uint32_t open = 0;
 
 	tree_revoked(o->tree, inos, n);
@@ -194,7 +200,7 @@ uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n)
 		kernel_attr_gone(ops_fuse_ino(o, inos[i]));
 	if (files) {
 		open = files_revoked(files, inos, n);
-		user_gone(o);
+		ops_files_done(o);
 	}
 	return open;
 }
@@ -202,12 +208,12 @@ uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n)
 int ops_still_open(void *arg, uint64_t ino)
 {
 	struct ops *o = arg;
-	struct files *files = files_use(o);
+	struct files *files = ops_files_use(o);
 	int open = 0;
 
 	if (files) {
 		open = files_is_open(files, ino);
-		user_gone(o);
+		ops_files_done(o);
 	}
 	return open;
 }
@@ -215,21 +221,21 @@ int ops_still_open(void *arg, uint64_t ino)
 void ops_lost(void *arg, uint64_t **open, uint32_t *n_open)
 {
 	struct ops *o = arg;
-	struct files *files = files_use(o);
+	struct files *files = ops_files_use(o);
 
 	tree_lost(o->tree);
 	*open = NULL;
 	*n_open = 0;
 	if (files) {
 		files_lost(files, open, n_open);
-		user_gone(o);
+		ops_files_done(o);
 	}
 }
 
 void ops_attr(void *arg, const struct m_attr *a)
 {
 	struct ops *o = arg;
-	struct files *files = files_use(o);
+	struct files *files = ops_files_use(o);
 
 	tree_update(o->tree, a);
 	if (!files)
@@ -238,7 +244,7 @@ void ops_attr(void *arg, const struct m_attr *a)
 	 * goes, which would wait for reads that wait for this thread. */
 	if (files_has_handles(files, a->ino))
 		kernel_attr_gone(ops_fuse_ino(o, a->ino));
-	user_gone(o);
+	ops_files_done(o);
 }
 
 /* An orphan lives until each session said that it has it open no more: say
@@ -352,7 +358,7 @@ struct call *call_new(fuse_req_t req)
 
 void call_free(struct call *c)
 {
-	user_gone(c->ops);
+	ops_files_done(c->ops);
 	free(c);
 }
 

@@ -41,6 +41,10 @@ void ops_free(struct ops *o);
 uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n);
 int ops_still_open(void *arg, uint64_t ino);
 void ops_lost(void *arg, uint64_t **open, uint32_t *n_open);
+/* link_ops.locks, .locks_back and .locked; likewise. */
+void ops_locks(void *arg, struct m_byte_lock **v, uint32_t *n);
+void ops_locks_back(void *arg, const uint64_t *lost, uint32_t n);
+void ops_locked(void *arg, const struct m_locked *m);
 /* files_config.attr */
 void ops_attr(void *arg, const struct m_attr *a);
 

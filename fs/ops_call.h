@@ -13,6 +13,7 @@
 #include <sys/statvfs.h>
 
 #include "ask.h"
+#include "held.h"
 #include "ops.h"
 #include "pool.h"
 #include "tree.h"
@@ -52,6 +53,8 @@ struct ops {
 	struct virtual *virtual;
 	struct pool *pool;	/* makes .pspfs's texts: waits for the tracker */
 	struct ask_stop stop;
+	struct held *held;
+	struct lock_waits *waits;	/* ops_lock.c's */
 
 	pthread_mutex_t lock;
 	pthread_cond_t idle;
@@ -127,6 +130,10 @@ void call_reply_entry(struct call *c, const struct m_attr *a);
 /* Note an answer that only read / an answer to a change of the inode. */
 void call_learned(struct call *c, const struct m_attr *a);
 void call_changed(struct call *c, const struct m_attr *a);
+/* For a callback that no call keeps: the files, which stay until
+ * ops_files_done(); NULL: none. */
+struct files *ops_files_use(struct ops *o);
+void ops_files_done(struct ops *o);
 /* The inode lost a name: when that was the last, tell who may hold it. */
 void ops_name_gone(struct ops *o, uint64_t ino, uint32_t nlink);
 
@@ -204,6 +211,21 @@ void ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 	       struct fuse_file_info *fi);
 void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
 		   off_t len, struct fuse_file_info *fi);
+
+/* ops_lock.c */
+int ops_lock_new(struct ops *o);
+void ops_lock_free(struct ops *o);
+void ops_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+	       struct flock *lock);
+void ops_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+	       struct flock *lock, int sleep);
+void ops_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+	       int op);
+/* Flush @h, then release the fcntl locks of the process that closes it; 0:
+ * it has none, nothing was done. */
+int ops_lock_flush(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi);
+/* The last close of this open file: release what was locked by it. */
+void ops_lock_release(fuse_req_t req, uint64_t ino, uint64_t handle);
 
 /* ops_virtual.c: of .pspfs and what is in it. */
 void ops_virtual_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);

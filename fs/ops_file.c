@@ -58,7 +58,9 @@ static void opened(struct call *c, const struct m_attr *a)
 	int err;
 
 	c->fi.keep_cache = seen_same(c->ops, a);
-	c->fi.noflush = (c->fi.flags & O_ACCMODE) == O_RDONLY;
+	/* A flush is for data, and for locks that the process may have. */
+	c->fi.noflush = (c->fi.flags & O_ACCMODE) == O_RDONLY &&
+			!held_was_locked(c->ops->held, a->ino);
 	if (c->created) {
 		ops_entry(c->ops, a, &e);
 		err = fuse_reply_create(c->req, &e, &c->fi);
@@ -291,7 +293,8 @@ static void flush(fuse_req_t req, fuse_ino_t ino, int sync,
 
 void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	flush(req, ino, 0, fi);
+	if (!ops_lock_flush(req, ops_ino(ops_of(req), ino), fi))
+		flush(req, ino, 0, fi);
 }
 
 void ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
@@ -303,7 +306,7 @@ void ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 
 void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	(void)ino;
+	ops_lock_release(req, ops_ino(ops_of(req), ino), fi->fh);
 	file_close(handle(fi));
 	fuse_reply_err(req, 0);
 }

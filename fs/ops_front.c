@@ -6,8 +6,7 @@
  * something of its name, at the mount's top, with EEXIST.
  *
  * Not in the table, on purpose: access (default_permissions), lseek (the
- * kernel treats a file as data to its end), write_buf (no splice), getlk and
- * the like (the kernel's own locks).
+ * kernel treats a file as data to its end), write_buf (no splice).
  */
 #include <errno.h>
 #include <string.h>
@@ -225,6 +224,38 @@ static void front_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 		ops_fsync(req, ino, datasync, fi);
 }
 
+/* ------------------------------------------------------------------- locks */
+
+/* Nobody writes in .pspfs: nothing to be locked.  Else @req is answered. */
+static int may_lock(fuse_req_t req, fuse_ino_t ino)
+{
+	if (virtual_is(ino))
+		fuse_reply_err(req, ENOLCK);
+	return !virtual_is(ino);
+}
+
+static void front_getlk(fuse_req_t req, fuse_ino_t ino,
+			struct fuse_file_info *fi, struct flock *lock)
+{
+	if (may_lock(req, ino))
+		ops_getlk(req, ino, fi, lock);
+}
+
+static void front_setlk(fuse_req_t req, fuse_ino_t ino,
+			struct fuse_file_info *fi, struct flock *lock,
+			int sleep)
+{
+	if (may_lock(req, ino))
+		ops_setlk(req, ino, fi, lock, sleep);
+}
+
+static void front_flock(fuse_req_t req, fuse_ino_t ino,
+			struct fuse_file_info *fi, int op)
+{
+	if (may_lock(req, ino))
+		ops_flock(req, ino, fi, op);
+}
+
 /* ------------------------------------------------------------- directories */
 
 static void front_opendir(fuse_req_t req, fuse_ino_t ino,
@@ -296,6 +327,9 @@ const struct fuse_lowlevel_ops ops_table = {
 	.release = front_release,
 	.fsync = front_fsync,
 	.fallocate = ops_fallocate,
+	.getlk = front_getlk,
+	.setlk = front_setlk,
+	.flock = front_flock,
 	.opendir = front_opendir,
 	.readdir = front_readdir,
 	.readdirplus = front_readdirplus,

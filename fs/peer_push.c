@@ -41,6 +41,30 @@ static int on_still_open(void *arg, uint64_t ino)
 	       p->folder.still_open(p->folder.arg, ino);
 }
 
+static void on_locks(void *arg, struct m_byte_lock **v, uint32_t *n)
+{
+	struct peer *p = arg;
+
+	if (p->folder.locks)
+		p->folder.locks(p->folder.arg, v, n);
+}
+
+static void on_locks_back(void *arg, const uint64_t *lost, uint32_t n)
+{
+	struct peer *p = arg;
+
+	if (p->folder.locks_back)
+		p->folder.locks_back(p->folder.arg, lost, n);
+}
+
+static void on_locked(void *arg, const struct m_locked *m)
+{
+	struct peer *p = arg;
+
+	if (p->folder.locked)
+		p->folder.locked(p->folder.arg, m);
+}
+
 static void on_peers(void *arg, const struct m_peer *list, uint32_t n)
 {
 	struct peer *p = arg;
@@ -247,6 +271,9 @@ const struct link_ops peer_link_ops = {
 	.lost = on_lost,
 	.revoked = on_revoked,
 	.still_open = on_still_open,
+	.locks = on_locks,
+	.locks_back = on_locks_back,
+	.locked = on_locked,
 	.peers = on_peers,
 	.drop = on_drop,
 	.copy = on_copy,

@@ -47,6 +47,7 @@
 #define MSG_COUNTERS_MAX 256
 #define MSG_VERIFY_MAX 4096	/* chunks of one verify */
 #define MSG_WANT_MAX 128	/* chunks of one want or seek: a datagram */
+#define MSG_LOCKS_MAX 65536	/* locks of one session */
 #define MSG_COPIES_ALL 255	/* copies: one at every peer */
 #define MSG_GUEST_FIRST 0x40000000u	/* guests have numbers from here up */
 
@@ -63,6 +64,22 @@ enum peer_reach { REACH_UNKNOWN = 0, REACH_YES = 1, REACH_NO = 2 };
  * the tracker; only the one; only the other. */
 enum way { VIA_AUTO = 0, VIA_PEERS = 1, VIA_TRACKER = 2 };
 enum copy_kind { COPY_REPLICA = 1, COPY_CACHED = 2 };
+
+/* Locks.  Two spaces that do not meet: fcntl(2)'s (POSIX and OFD), flock(2)'s. */
+enum lk_space { LK_FCNTL = 0, LK_FLOCK = 1 };
+enum lk_op {
+	LK_GET = 0,		/* what is in the way? */
+	LK_TRY = 1,		/* now or not at all; also to release */
+	LK_WAIT = 2,		/* stand in line */
+	LK_CANCEL = 3,		/* the ticket waits no more */
+};
+enum lk_state {
+	LK_GRANTED = 0,
+	LK_WAITS = 1,		/* `locked` follows */
+	LK_REFUSED = 2,		/* EAGAIN */
+	LK_DEADLOCK = 3,	/* EDEADLK */
+	LK_FULL = 4,		/* ENOLCK: too many locks */
+};
 
 enum setattr_bits {
 	SET_MODE = 1, SET_UID = 2, SET_GID = 4, SET_SIZE = 8,

@@ -46,6 +46,10 @@ RECORDS = {
     ],
     "placed": [("id", "u64"), ("targets", ["u32"])],
     "held": [("id", "u64"), ("kind", "u8")],
+    "byte_lock": [
+        ("ino", "u64"), ("space", "u8"), ("kind", "u8"), ("owner", "u64"),
+        ("pid", "u32"), ("start", "u64"), ("end", "u64"),
+    ],
     "part": [
         ("num", "u32"), ("chunks", "u64"), ("done", "u64"), ("bytes", "u64"),
         ("failed", "u64"), ("ended", "u8"),
@@ -58,13 +62,14 @@ MESSAGES = {
         ("protocol", "u32"), ("role", "u8"), ("swarm", "u64"),
         ("session", "u64"), ("addr", "str"), ("port", "u16"),
         ("mounted", "u8"), ("capacity", "u64"), ("used", "u64"),
-        ("open", ["u64"]), ("guest", "u8"),
+        ("open", ["u64"]), ("guest", "u8"), ("epoch", "u64"),
+        ("locks", ["byte_lock"]),
     ],
     "hello_r": [
         ("protocol", "u32"), ("swarm", "u64"), ("session", "u64"),
         ("epoch", "u64"), ("resumed", "u8"), ("num", "u32"),
         ("copies", "u8"), ("slot_size", "u32"), ("lease_ms", "u32"),
-        ("heartbeat_ms", "u32"),
+        ("heartbeat_ms", "u32"), ("lost", ["u64"]),
     ],
     "heartbeat": [
         ("session", "u64"), ("epoch", "u64"), ("beat", "u64"),
@@ -90,6 +95,9 @@ MESSAGES = {
         ("mtime_s", "i64"), ("mtime_ns", "u32"), ("clear_suid", "u8"),
         ("pushes", ["push"]),
     ],
+    "lock": [("op", "u8"), ("ticket", "u64"), ("lock", "byte_lock")],
+    "lock_r": [("state", "u8"), ("lock", "byte_lock")],
+    "locked": [("ticket", "u64"), ("state", "u8"), ("lock", "byte_lock")],
     "grant_r": [("chunks", ["placed"])],
     "have": [("added", ["held"]), ("gone", ["u64"])],
     "peers": [("peers", ["peer"])],

@@ -80,6 +80,7 @@ static const struct service {
 	{ M_statfs, NEED_SESSION, core_serve_statfs },
 	{ M_getmap, NEED_SESSION, core_serve_getmap },
 	{ M_digest, NEED_SESSION, core_serve_digest },
+	{ M_lock, NEED_PEER, core_serve_lock },
 	{ M_digested, NEED_PEER, core_serve_digested },
 	{ M_grant, NEED_PEER, core_serve_grant },
 	{ M_place, NEED_PEER, core_serve_place },
@@ -303,6 +304,7 @@ static void undo(struct core *c)
 	swarm_rolled_back(c->swarm);
 	garbage_rolled_back(c->garbage);
 	jobs_rolled_back(c->jobs);
+	core_locks_rolled_back(c);
 	c->n_bereft = 0;
 	c->ids_next = c->ids_end;	/* perhaps they were never reserved */
 	HASH_ITER (hh, c->conns, n, next) {
@@ -356,6 +358,7 @@ int core_end(struct core *c)
 	struct conn *n, *next;
 	int err;
 
+	core_locks_settle(c);
 	if (!c->err)
 		settle(c);
 	if (c->err)
@@ -377,8 +380,11 @@ int core_end(struct core *c)
 	}
 	core_send_peers(c);
 	core_send_revokes(c);
-	HASH_ITER (hh, c->conns, n, next)
+	HASH_ITER (hh, c->conns, n, next) {
 		n->greeted = 0;
+		if (n->session)
+			n->session->locked = 0;
+	}
 	c->err = 0;
 	return err;
 }

@@ -14,6 +14,7 @@ static void strip(struct core *c, struct session *s, const char *why)
 	struct conn *n = s->conn ? core_conn(c, s->conn) : NULL;
 
 	leases_drop(c->leases, &s->holder);
+	locks_drop(c->locks, s->id);
 	s->live = 0;
 	if (n)
 		core_close(c, n, why);
@@ -181,7 +182,7 @@ static int hello_client(struct core *c, struct req *r)
 }
 
 static int hello_peer(struct core *c, struct req *r, const struct m_hello *m,
-		      uint8_t *resumed)
+		      struct m_hello_r *out)
 {
 	struct session *s = m->session ? sessions_find(c->sessions, m->session)
 				       : NULL;
@@ -200,13 +201,14 @@ static int hello_peer(struct core *c, struct req *r, const struct m_hello *m,
 		return err;
 	n->session = NULL;
 	end_others(c, n, s);
-	*resumed = s != NULL;
+	out->resumed = s != NULL;
 	if (!s)
 		s = session_new(c, n);
 	if (!s) {
 		swarm_leave(c->swarm, p, c->now.ms);
 		return -ENOMEM;
 	}
+	core_poison(c, core_locks_resume(c, s, m, &r->arena, out));
 	/* it dropped what it had cached before it said hello */
 	leases_drop(c->leases, &s->holder);
 	for (uint32_t i = 0; i < m->n_open; i++)
@@ -227,24 +229,22 @@ static int hello_peer(struct core *c, struct req *r, const struct m_hello *m,
 	return 0;
 }
 
-static void answer_hello(struct core *c, struct req *r, uint8_t resumed)
+/* @m: what was found out, the rest is filled in. */
+static void answer_hello(struct core *c, struct req *r, struct m_hello_r *m)
 {
 	const struct session *s = r->conn->session;
-	struct m_hello_r m = {
-		.protocol = MSG_PROTOCOL,
-		.swarm = c->swarm_id,
-		.session = s->id,
-		.epoch = s->epoch,
-		.resumed = resumed,
-		.num = s->peer ? s->peer->num : 0,
-		.copies = c->cfg.copies,
-		.slot_size = c->cfg.slot_size,
-		.lease_ms = c->cfg.lease_ms,
-		.heartbeat_ms = c->cfg.heartbeat_ms,
-	};
 	struct wr w = WR_INIT;
 
-	if (m_hello_r_encode(&w, &m))
+	m->protocol = MSG_PROTOCOL;
+	m->swarm = c->swarm_id;
+	m->session = s->id;
+	m->epoch = s->epoch;
+	m->num = s->peer ? s->peer->num : 0;
+	m->copies = c->cfg.copies;
+	m->slot_size = c->cfg.slot_size;
+	m->lease_ms = c->cfg.lease_ms;
+	m->heartbeat_ms = c->cfg.heartbeat_ms;
+	if (m_hello_r_encode(&w, m))
 		core_poison(c, -ENOMEM);
 	core_put(c, r->conn->conn, r->number, M_hello_r, ST_OK, &w);
 	r->conn->wants_peers = c->wants_peers = 1;
@@ -253,7 +253,7 @@ static void answer_hello(struct core *c, struct req *r, uint8_t resumed)
 void core_serve_hello(struct core *c, struct req *r)
 {
 	struct m_hello m;
-	uint8_t resumed = 0;
+	struct m_hello_r out = { 0 };
 	int err;
 
 	err = m_hello_decode(&m, &r->arena, r->body, r->len);
@@ -262,9 +262,9 @@ void core_serve_hello(struct core *c, struct req *r)
 	if (!err && m.role == ROLE_CLIENT)
 		err = hello_client(c, r);
 	else if (!err)
-		err = hello_peer(c, r, &m, &resumed);
+		err = hello_peer(c, r, &m, &out);
 	if (!err) {
-		answer_hello(c, r, resumed);
+		answer_hello(c, r, &out);
 		return;
 	}
 	log_info("%s %016llx at %s refused: %s", m.role == ROLE_PEER ? "peer"

@@ -9,6 +9,7 @@
  *   core_ns.c      requests that read the namespace
  *   core_change.c  requests that change it: applied once
  *   core_late.c    their answers: withheld, in order, given again
+ *   core_lock.c    locks: asked for, resumed, decided later
  *   core_chunk.c   ids, placement, who holds what
  *   core_digest.c  MD5s of whole files: told, or asked of a peer
  *   core_job.c     replicate: numbers of copies, jobs
@@ -23,6 +24,7 @@
 #include "garbage.h"
 #include "jobs.h"
 #include "leases.h"
+#include "locks.h"
 #include "ns.h"
 #include "repair.h"
 #include "sessions.h"
@@ -96,6 +98,7 @@ struct core {
 	struct ns *ns;
 	struct sessions *sessions;
 	struct leases *leases;
+	struct locks *locks;
 	struct swarm *swarm;
 	struct garbage *garbage;
 	struct repair *repair;
@@ -168,6 +171,8 @@ void core_error_body(struct wr *w, const char *text);
 /* A request of ours to @p: its number, or 0; takes @body. */
 uint32_t core_ask(void *core, struct peer *p, uint16_t type,
 		  struct wr *body);
+/* A one-way of ours, once the batch is committed; takes @body. */
+void core_push(struct core *c, uint64_t conn, uint16_t type, struct wr *body);
 /* Nobody is waited for any more. */
 void core_ready(struct core *c, struct out *o);
 /* After the batch's end: all goes, or fails; then the rest. */
@@ -220,6 +225,18 @@ int core_behind(const struct core *c, const struct out *o);
 int core_waiting(const struct holder *h, uint64_t ino, uint64_t before,
 		 void *core);
 void core_out_free(struct core *c, struct out *o);
+
+/* core_lock.c */
+int core_locks_new(struct core *c);
+int core_serve_lock(struct core *c, struct req *r, struct wr *w);
+/* @s says hello: what it lists, it has; or its inodes are in *@lost. */
+int core_locks_resume(struct core *c, const struct session *s,
+		      const struct m_hello *m, struct arena *a,
+		      struct m_hello_r *out);
+/* Before the commit: has every session of before a restart come back? */
+void core_locks_settle(struct core *c);
+/* The batch failed: who asked in it, or was to be told, says hello again. */
+void core_locks_rolled_back(struct core *c);
 
 /* core_chunk.c */
 int core_serve_grant(struct core *c, struct req *r, struct wr *w);

@@ -68,7 +68,10 @@ static int assume_leases(struct core *c)
 		s->peer = swarm_find(c->swarm, s->owner);
 		if (s->live)
 			err = leases_assume(c->leases, &s->holder);
+		if (s->live && !err)
+			err = locks_expect(c->locks, s->id);
 	}
+	locks_grace(c->locks, 1);
 	return err;
 }
 
@@ -94,6 +97,8 @@ static int open_parts(struct core *c)
 		err = leases_new(&c->leases, &ops, LEASES_MAX);
 	if (!err)
 		err = garbage_new(&c->garbage, c->cfg.garbage_ms, c->now);
+	if (!err)
+		err = core_locks_new(c);
 	if (!err)
 		err = core_digests_new(c);
 	if (err)
@@ -176,6 +181,7 @@ void core_free(struct core *c)
 	     s = sessions_next(c->sessions, s))
 		if (c->leases)
 			leases_drop(c->leases, &s->holder);
+	locks_free(c->locks);
 	leases_free(c->leases);
 	sessions_close(c->sessions);
 	repair_free(c->repair);

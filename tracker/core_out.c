@@ -72,6 +72,14 @@ uint32_t core_ask(void *core, struct peer *p, uint16_t type, struct wr *body)
 	return o->number;
 }
 
+void core_push(struct core *c, uint64_t conn, uint16_t type, struct wr *body)
+{
+	struct out *o = core_put(c, conn, 0, type, 0, body);
+
+	if (o)
+		o->request = 1;
+}
+
 /* ----------------------------------------------------------- letting it go */
 
 static void out_lost(struct core *c, const struct out *o)

@@ -36,6 +36,7 @@ struct session {
 	uint64_t conn;		/* 0: none */
 	uint64_t heard_ms;	/* the last hello or heartbeat */
 	struct peer *peer;	/* NULL of a light one */
+	uint8_t locked;		/* its locks changed in this batch */
 	struct holder holder;
 
 	/* the table's own */

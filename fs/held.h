@@ -1,0 +1,59 @@
+/*
+ * held -- the locks that this mount's processes hold, as the mount knows.
+ *
+ * The tracker decides; this is what it granted, so that a hello can list it,
+ * a close knows whether there is anything to release, and a release of
+ * nothing asks nobody.  What is being released counts as released from the
+ * moment that it is asked for: the list never has more than the tracker.
+ *
+ * Lost: the session's lease had ended, the tracker may have given an inode's
+ * locks to others.  Its owners keep them, marked, until they let go.
+ *
+ * Threads: any.  Pure but for its lock.
+ * Errors:  0, -ENOLCK, -ENOMEM.
+ */
+#ifndef PSPFS_HELD_H
+#define PSPFS_HELD_H
+
+#include "lockset.h"
+#include "msg.h"
+
+#define HELD_SEEN 4096		/* inodes remembered as locked here */
+
+struct held;
+
+int held_new(struct held **out);
+void held_free(struct held *h);		/* NULL is fine */
+
+/* Below, @k names an owner (ino, space, owner) and a range. */
+
+/* Nothing, or the same, or what? */
+struct held_state {
+	enum lk_kind strongest;	/* in the range */
+	int covered;		/* all of the range is held, as k->kind or
+				 * stronger */
+	int lost;		/* the owner lost what it had of the inode */
+};
+void held_look(struct held *h, const struct m_byte_lock *k,
+	       struct held_state *out);
+/* Make it so.  @handle: by which open file; kept for held_take_handle(). */
+int held_set(struct held *h, const struct m_byte_lock *k, uint64_t handle);
+/* The range as it is held, in pieces (also of kind LK_NONE), malloc()ed; how
+ * many, or -ENOMEM. */
+int held_pieces(struct held *h, const struct m_byte_lock *k,
+		struct m_byte_lock **out);
+/* An owner that last locked @ino by @handle, with a range of everything and
+ * kind LK_NONE; each once.  1 or 0: there is none. */
+int held_take_handle(struct held *h, uint64_t ino, uint64_t handle,
+		   struct m_byte_lock *out);
+
+/* All that is not lost, an inode's one behind the other; malloc()ed. */
+int held_list(struct held *h, struct m_byte_lock **out, uint32_t *n);
+/* All owners lose what they have of @ino. */
+void held_lose(struct held *h, uint64_t ino);
+/* Has nobody lost anything of it, or everybody let go? */
+int held_is_sound(struct held *h, uint64_t ino);
+/* Was it ever locked here?  (May say yes of another inode, never no.) */
+int held_was_locked(struct held *h, uint64_t ino);
+
+#endif

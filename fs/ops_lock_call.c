@@ -1,0 +1,467 @@
+/*
+ * ops_lock_call -- a request for a lock: asked, in line, interrupted, granted.
+ *
+ * Ends: each way out takes the call off the active list under waits.lock, so
+ * that there is one; lock_reply() answers the kernel once.
+ *
+ * What is held (held.h) is changed when the tracker's answer comes, but what
+ * is given up at once, before it is sent.  A lock of the same owner that was
+ * asked for earlier and is answered later (two threads of a process) would
+ * then be noted in the wrong order: such a call is marked, and asks again.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "ops_lock.h"
+
+enum { CANCEL_MS = 500 };	/* an interrupted call ends after so long */
+
+int ops_lock_new(struct ops *o)
+{
+	int err = held_new(&o->held);
+
+	if (err)
+		return err;
+	o->waits = calloc(1, sizeof(*o->waits));
+	if (!o->waits)
+		return -ENOMEM;
+	pthread_mutex_init(&o->waits->lock, NULL);
+	TAILQ_INIT(&o->waits->active);
+	return 0;
+}
+
+void ops_lock_free(struct ops *o)
+{
+	held_free(o->held);
+	if (o->waits)
+		pthread_mutex_destroy(&o->waits->lock);
+	free(o->waits);
+}
+
+/* ---------------------------------------------------------------- its life */
+
+static struct lock_waits *waits_of(const struct lock_call *lc)
+{
+	return lc->c->ops->waits;
+}
+
+struct lock_call *lock_new(fuse_req_t req, const struct m_byte_lock *k,
+			   enum lk_op op, uint64_t handle)
+{
+	struct call *c = call_new(req);
+	struct lock_call *lc;
+
+	if (!c)
+		return NULL;
+	lc = calloc(1, sizeof(*lc));
+	if (!lc) {
+		call_fail(c, -ENOMEM);
+		return NULL;
+	}
+	lc->c = c;
+	lc->k = *k;
+	lc->op = op;
+	lc->handle = handle;
+	lc->refs = 1;
+	pthread_mutex_lock(&waits_of(lc)->lock);
+	lc->ticket = ++waits_of(lc)->ticket;
+	pthread_mutex_unlock(&waits_of(lc)->lock);
+	return lc;
+}
+
+void lock_put(struct lock_call *lc)
+{
+	struct lock_waits *w = waits_of(lc);
+	int last;
+
+	pthread_mutex_lock(&w->lock);
+	last = --lc->refs == 0;
+	pthread_mutex_unlock(&w->lock);
+	if (!last)
+		return;
+	call_free(lc->c);
+	free(lc);
+}
+
+static void lock_reply(struct lock_call *lc, int err)
+{
+	struct lock_waits *w = waits_of(lc);
+	int first;
+
+	pthread_mutex_lock(&w->lock);
+	first = !lc->replied;
+	lc->replied = 1;
+	pthread_mutex_unlock(&w->lock);
+	if (!first)
+		return;
+	/* it waits for an interruption that is being noted */
+	fuse_req_interrupt_func(lc->c->req, NULL, NULL);
+	fuse_reply_err(lc->c->req, ops_errno(err));
+}
+
+void lock_end(struct lock_call *lc, int err)
+{
+	lock_reply(lc, err);
+	lock_put(lc);
+}
+
+/* Locked. */
+static void deactivate(struct lock_call *lc)
+{
+	if (lc->active)
+		TAILQ_REMOVE(&waits_of(lc)->active, lc, link);
+	lc->active = lc->waiting = 0;
+}
+
+static void tell(struct ops *o, enum lk_op op, uint64_t ticket,
+		 const struct m_byte_lock *k, uint32_t timeout_ms,
+		 rpc_done done, void *arg)
+{
+	struct m_lock m = { (uint8_t)op, ticket, *k };
+	struct wr w = WR_INIT;
+
+	m_lock_encode(&w, &m);
+	link_call_for(o->link, M_lock, &w, timeout_ms, done, arg);
+}
+
+/* ------------------------------------------------------------ giving back */
+
+/* Nobody waits for these answers. */
+static void unheard(void *arg, int err, const struct rpc_answer *ra)
+{
+	(void)arg;
+	(void)err;
+	(void)ra;
+}
+
+/* To the tracker, too, the range is to be what it is here. */
+void lock_give_back(struct ops *o, const struct m_byte_lock *k)
+{
+	struct m_byte_lock all = *k, *v = NULL;
+	struct held_state s;
+	int n;
+
+	held_look(o->held, k, &s);
+	n = s.lost ? -ESTALE : held_pieces(o->held, k, &v);
+	for (int i = 0; i < n; i++)
+		tell(o, LK_TRY, 0, &v[i], 0, unheard, NULL);
+	free(v);
+	if (n >= 0)
+		return;
+	all.kind = LK_NONE;	/* rather too little than too much */
+	if (!s.lost)
+		held_lose(o->held, k->ino);
+	tell(o, LK_TRY, 0, &all, 0, unheard, NULL);
+}
+
+static void cancel_quietly(struct lock_call *lc)
+{
+	tell(lc->c->ops, LK_CANCEL, lc->ticket, &lc->k, 0, unheard, NULL);
+}
+
+/* ---------------------------------------------------------------- decided */
+
+static int errno_of(enum lk_state state)
+{
+	switch (state) {
+	case LK_GRANTED:
+		return 0;
+	case LK_REFUSED:
+		return -EAGAIN;
+	case LK_DEADLOCK:
+		return -EDEADLK;
+	case LK_FULL:
+		return -ENOLCK;
+	default:
+		return -EPROTO;
+	}
+}
+
+static void answered(void *arg, int err, const struct rpc_answer *ra);
+
+/* Still wanted?  Then the table says so before anybody is told. */
+static void granted(struct lock_call *lc)
+{
+	struct ops *o = lc->c->ops;
+	struct lock_waits *w = waits_of(lc);
+	struct held_state s;
+	int err = 0, wanted, again;
+
+	pthread_mutex_lock(&w->lock);
+	wanted = !lc->replied;
+	again = wanted && lc->crossed;
+	lc->crossed = 0;
+	held_look(o->held, &lc->k, &s);
+	if (wanted && !again)
+		err = s.lost ? -EIO : held_set(o->held, &lc->k, lc->handle);
+	if (!again)
+		deactivate(lc);
+	pthread_mutex_unlock(&w->lock);
+	if (again) {
+		tell(o, lc->op, lc->ticket, &lc->k, 0, answered, lc);
+		return;
+	}
+	if (!wanted || err)
+		lock_give_back(o, &lc->k);
+	lock_end(lc, err);
+}
+
+static void refused(struct lock_call *lc, int err)
+{
+	struct lock_waits *w = waits_of(lc);
+
+	pthread_mutex_lock(&w->lock);
+	deactivate(lc);
+	pthread_mutex_unlock(&w->lock);
+	lock_end(lc, err);
+}
+
+void lock_decided(struct lock_call *lc, enum lk_state state)
+{
+	if (state == LK_GRANTED)
+		granted(lc);
+	else
+		refused(lc, errno_of(state));
+}
+
+/* ------------------------------------------------------------ interrupted */
+
+/* The tracker lets the request go, or does not answer: either way the call
+ * ends if it was in line; what is not answered at all is not waited for. */
+static void cancelled(void *arg, int err, const struct rpc_answer *ra)
+{
+	struct lock_call *lc = arg;
+	struct lock_waits *w = waits_of(lc);
+	int waited;
+
+	(void)ra;
+	pthread_mutex_lock(&w->lock);
+	waited = lc->waiting;
+	if (waited)
+		deactivate(lc);
+	pthread_mutex_unlock(&w->lock);
+	if (waited || err)
+		lock_reply(lc, -EINTR);
+	if (waited)
+		lock_put(lc);	/* the request's */
+	lock_put(lc);
+}
+
+/* Takes a reference of the caller's. */
+static void cancel(struct lock_call *lc)
+{
+	tell(lc->c->ops, LK_CANCEL, lc->ticket, &lc->k, CANCEL_MS, cancelled,
+	     lc);
+}
+
+/* On FUSE's thread that read the interrupt, which must not answer. */
+void lock_interrupted(fuse_req_t req, void *arg)
+{
+	struct lock_call *lc = arg;
+	struct lock_waits *w = waits_of(lc);
+	int now;
+
+	(void)req;
+	pthread_mutex_lock(&w->lock);
+	now = lc->active && !lc->interrupted && !lc->replied;
+	lc->interrupted = 1;
+	lc->refs += now;
+	pthread_mutex_unlock(&w->lock);
+	if (now)
+		cancel(lc);
+}
+
+static void in_line(struct lock_call *lc)
+{
+	struct lock_waits *w = waits_of(lc);
+	int over, again;
+
+	pthread_mutex_lock(&w->lock);
+	over = lc->replied;
+	again = !over && lc->interrupted;
+	if (over)
+		deactivate(lc);
+	else
+		lc->waiting = 1;
+	lc->refs += again;
+	pthread_mutex_unlock(&w->lock);
+	if (over) {
+		cancel_quietly(lc);
+		lock_put(lc);
+	} else if (again) {
+		cancel(lc);	/* the first one may have been too early */
+	}
+}
+
+/* ---------------------------------------------------------------- asking */
+
+static void answered(void *arg, int err, const struct rpc_answer *ra)
+{
+	struct lock_call *lc = arg;
+	struct arena a = ARENA_INIT;
+	struct m_lock_r m;
+
+	if (!err)
+		err = m_lock_r_decode(&m, &a, ra->body->data, ra->body->len);
+	if (err) {
+		/* no answer: it may have been granted all the same */
+		if (!ra && err != -ECANCELED)
+			lock_give_back(lc->c->ops, &lc->k);
+		refused(lc, err);
+	} else if (m.state == LK_WAITS) {
+		in_line(lc);
+	} else {
+		lock_decided(lc, m.state);
+	}
+	arena_fini(&a);
+}
+
+void lock_ask(struct lock_call *lc)
+{
+	struct lock_waits *w = waits_of(lc);
+	int gone;
+
+	pthread_mutex_lock(&w->lock);
+	gone = lc->interrupted;
+	if (!gone) {
+		lc->active = 1;
+		TAILQ_INSERT_TAIL(&w->active, lc, link);
+	}
+	pthread_mutex_unlock(&w->lock);
+	if (gone)
+		lock_end(lc, -EINTR);
+	else
+		tell(lc->c->ops, lc->op, lc->ticket, &lc->k, 0, answered, lc);
+}
+
+/* Give up, as far as this mount knows: @k becomes what it says.  Locks of the
+ * same owner that are under way may be noted after it, but were asked for
+ * before. */
+static int give_up(struct lock_call *lc, const struct m_byte_lock *k)
+{
+	struct lock_waits *w = waits_of(lc);
+	struct lock_call *x;
+	int err;
+
+	pthread_mutex_lock(&w->lock);
+	err = held_set(lc->c->ops->held, k, lc->handle);
+	TAILQ_FOREACH(x, &w->active, link)
+		if (x->k.ino == k->ino && x->k.space == k->space &&
+		    x->k.owner == k->owner && x->k.start <= k->end &&
+		    k->start <= x->k.end)
+			x->crossed = 1;
+	pthread_mutex_unlock(&w->lock);
+	return err;
+}
+
+static void released(void *arg, int err, const struct rpc_answer *ra)
+{
+	struct lock_call *lc = arg;
+
+	(void)ra;
+	lock_end(lc, lc->flush_err ? lc->flush_err : err);
+}
+
+/* What was written is committed, or lost: the lock goes either way. */
+void lock_release_flushed(void *arg, int err)
+{
+	struct lock_call *lc = arg;
+	struct ops *o = lc->c->ops;
+	struct held_state s;
+
+	lc->flush_err = err;
+	held_look(o->held, &lc->k, &s);
+	if (give_up(lc, &lc->k)) {
+		lock_end(lc, -ENOLCK);	/* no memory to cut a range in two */
+		return;
+	}
+	if (s.lost) {
+		if (held_is_sound(o->held, lc->k.ino))
+			files_fence(o->files, lc->k.ino, 0);
+		lock_end(lc, err);
+		return;
+	}
+	tell(o, LK_TRY, lc->ticket, &lc->k, 0, released, lc);
+}
+
+/* flock(2) gives up the old lock before it asks for the new one; fcntl(2)'s
+ * is kept, but for what is a downgrade in any case. */
+void lock_downgrade_flushed(void *arg, int err)
+{
+	struct lock_call *lc = arg;
+	struct m_byte_lock now = lc->k;
+	struct held_state s;
+
+	held_look(lc->c->ops->held, &lc->k, &s);
+	if (now.space == LK_FLOCK)
+		now.kind = LK_NONE;
+	if (!err && (now.space == LK_FLOCK || s.covered))
+		err = give_up(lc, &now);
+	if (err)
+		lock_end(lc, err);
+	else
+		lock_ask(lc);
+}
+
+/* ---------------------------------------------------------- all that wait */
+
+/* Takes the waiting ones off their line, first to last, each with the
+ * reference of its request; @n of them; free(). */
+static struct lock_call **take_waiting(struct ops *o, int active, size_t *n)
+{
+	struct lock_call *lc, *next, **v;
+	size_t most = 0;
+
+	*n = 0;
+	pthread_mutex_lock(&o->waits->lock);
+	TAILQ_FOREACH(lc, &o->waits->active, link)
+		most++;
+	v = calloc(most + 1, sizeof(*v));
+	for (lc = TAILQ_FIRST(&o->waits->active); v && lc; lc = next) {
+		next = TAILQ_NEXT(lc, link);
+		if (!lc->waiting)
+			continue;
+		if (!active)
+			deactivate(lc);
+		lc->waiting = 0;
+		v[(*n)++] = lc;
+	}
+	pthread_mutex_unlock(&o->waits->lock);
+	return v;
+}
+
+void lock_ask_again(struct ops *o)
+{
+	size_t n;
+	struct lock_call **v = take_waiting(o, 1, &n);
+
+	for (size_t i = 0; i < n; i++)
+		tell(o, v[i]->op, v[i]->ticket, &v[i]->k, 0, answered, v[i]);
+	free(v);
+}
+
+void lock_stop(struct ops *o)
+{
+	size_t n;
+	struct lock_call **v = take_waiting(o, 0, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		cancel_quietly(v[i]);
+		lock_end(v[i], -EIO);
+	}
+	free(v);
+}
+
+struct lock_call *lock_take(struct ops *o, uint64_t ticket)
+{
+	struct lock_call *lc;
+
+	pthread_mutex_lock(&o->waits->lock);
+	TAILQ_FOREACH(lc, &o->waits->active, link)
+		if (lc->waiting && lc->ticket == ticket)
+			break;
+	if (lc)
+		lc->waiting = 0;
+	pthread_mutex_unlock(&o->waits->lock);
+	return lc;
+}
