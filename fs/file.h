@@ -74,6 +74,10 @@ void file_flush(struct file_handle *h, int sync, file_done done, void *arg);
 void files_flush_ino(struct files *fs, uint64_t ino, file_done done,
 		     void *arg);
 
+/* Compact these slots, if the file is known here (nobody waits for it). */
+void files_compact(struct files *fs, uint64_t ino, const uint64_t *slots,
+		   uint32_t n);
+
 /* The local view: size and mtime with what is not yet committed. */
 void files_overlay(struct files *fs, struct m_attr *a);
 /* The tracker answered newer attributes (lookup, getattr, setattr): a map of

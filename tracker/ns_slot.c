@@ -109,6 +109,24 @@ static int stack_read(struct db_stmt *s, const struct ns_inode *in,
 	return 0;
 }
 
+int ns_stack_next(struct ns *ns, const struct ns_inode *in, uint64_t index,
+		  struct ns_stack *st)
+{
+	struct db_stmt *s;
+	int got, err;
+
+	s = db_prep(ns->db, "SELECT " COLUMNS " FROM slots "
+			    "WHERE ino=?1 AND slot>=?2 ORDER BY slot LIMIT 1");
+	db_bind_u64(s, 1, in->a.ino);
+	db_bind_u64(s, 2, ns_min_i63(index));
+	got = db_step(s);
+	if (got != 1)
+		return got;
+	err = stack_read(s, in, st);
+	db_reset(s);
+	return err ? err : 1;
+}
+
 int ns_stack_load(struct ns *ns, const struct ns_inode *in, uint64_t index,
 		  struct ns_stack *st)
 {
@@ -212,6 +230,29 @@ static int unref_all(struct ns *ns, const struct ns_slice *v, uint32_t n,
 	for (i = 0; !err && i < n; i++)
 		err = ns_chunk_unref(ns, v[i].s.chunk, now);
 	return err;
+}
+
+int ns_stack_replace(struct ns *ns, const struct ns_inode *in,
+		     struct ns_stack *st, const struct m_slice *v, uint32_t n,
+		     struct ns_now now)
+{
+	uint32_t i;
+	int err = 0;
+
+	/* references first: what goes may be the same chunks */
+	for (i = 0; !err && i < n; i++)
+		err = ns_chunk_share(ns, v[i].chunk);
+	if (!err)
+		err = unref_all(ns, st->v, st->n, now);
+	if (!err)
+		err = stack_room(st, n);
+	if (err)
+		return err;
+	for (i = 0; i < n; i++)
+		st->v[i] = (struct ns_slice){ v[i], in->map };
+	st->n = n;
+	st->base = in->map;
+	return 0;
 }
 
 /* Do the slices together cover [pos, end)? */
@@ -321,19 +362,20 @@ int ns_stack_save(struct ns *ns, struct ns_inode *in, struct ns_stack *st)
 
 /* ----------------------------------------------------------- many slots */
 
-int ns_slots_drop(struct ns *ns, struct ns_inode *in, uint64_t first,
-		  uint32_t most, struct ns_now now)
+int ns_slots_drop(struct ns *ns, struct ns_inode *in, uint64_t *first,
+		  uint64_t end, uint32_t most, struct ns_now now)
 {
 	struct ns_stack st = { 0 };
 	struct db_stmt *s;
 	int err, got, n = 0;
 
 	s = db_prep(ns->db, "SELECT " COLUMNS " FROM slots "
-			    "WHERE ino=?1 AND slot>=?2 ORDER BY slot "
-			    "LIMIT ?3");
+			    "WHERE ino=?1 AND slot>=?2 AND slot<?3 "
+			    "ORDER BY slot LIMIT ?4");
 	db_bind_u64(s, 1, in->a.ino);
-	db_bind_u64(s, 2, first);
-	db_bind_u64(s, 3, most);
+	db_bind_u64(s, 2, *first);
+	db_bind_u64(s, 3, ns_min_i63(end));
+	db_bind_u64(s, 4, most);
 	while ((got = db_step(s)) == 1) {
 		err = stack_read(s, in, &st);
 		if (!err)
@@ -347,7 +389,9 @@ int ns_slots_drop(struct ns *ns, struct ns_inode *in, uint64_t first,
 		n++;
 	}
 	if (!got && n)
-		got = row_del(ns, in->a.ino, first, st.index);
+		got = row_del(ns, in->a.ino, *first, st.index);
+	if (!got && n)
+		*first = st.index + 1;
 	ns_stack_fini(&st);
 	return got ? got : n;
 }
@@ -357,13 +401,14 @@ int ns_slots_cut(struct ns *ns, struct ns_inode *in, uint64_t size,
 {
 	uint64_t index = size / in->a.slot_size;
 	uint32_t len = (uint32_t)(size % in->a.slot_size);
+	uint64_t first = len ? index + 1 : index;
 	struct ns_stack st = { 0 };
 	int err, n;
 
 	in->map++;
 	do
-		n = ns_slots_drop(ns, in, len ? index + 1 : index,
-				  NS_REAP_SLOTS, now);
+		n = ns_slots_drop(ns, in, &first, UINT64_MAX, NS_REAP_SLOTS,
+				  now);
 	while (n == NS_REAP_SLOTS);
 	if (n < 0 || !len)
 		return n < 0 ? n : 0;
