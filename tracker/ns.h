@@ -111,8 +111,8 @@ int ns_removexattr(struct ns *ns, const struct m_removexattr *m,
 int ns_commit(struct ns *ns, struct arena *a, const struct m_commit *m,
 	      struct ns_now now, struct m_commit_r *out,
 	      struct ns_touched *t);
-/* What was pushed to the slot up to version m->expect becomes one slice,
- * beneath what was pushed later, and is to have as many copies as the chunk
+/* What was pushed to the slot up to version m->expect becomes one slice (or
+ * a few, with the holes that there were between them), beneath what was pushed later, and is to have as many copies as the chunk
  * in its place that wanted most.  @out->done is 0, and nothing changed, if
  * since then the slot was changed by anything but pushes (a truncate, a
  * compaction) or empty.  When nothing of the slice would be seen it is left

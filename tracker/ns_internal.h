@@ -35,6 +35,7 @@
 #define NS_SLICE_BYTES 28	/* of a slice in slots.slices */
 #define NS_SEQ_STEP 1024	/* numbers that are reserved at once */
 #define NS_REAP_SLOTS 4096	/* of one call of ns_reap() */
+#define NS_MERGE_RUNS 4		/* of data, of a slot that was merged */
 #define NS_HOLE_SLOTS 1024	/* that one ns_allocate() goes through */
 #define NS_SEEK_SLOTS 2048	/* that one ns_seek() looks at */
 #define NS_CLONE_SLICES 1024	/* that one ns_clone() makes, about */
@@ -156,12 +157,15 @@ int ns_stack_next(struct ns *ns, const struct ns_inode *in, uint64_t index,
 void ns_stack_fini(struct ns_stack *st);
 /* Bytes that the slices map, counted at most once a byte of the slot. */
 uint64_t ns_stack_bytes(const struct ns_stack *st, uint32_t slot_size);
+/* The stack's slices alone, to be freed; NULL: no memory. */
+struct m_slice *ns_stack_slices(const struct ns_stack *st);
 /* Put @s (whose chunk the caller has referenced) on top; what it covers
  * whole goes.  -EBUSY: full. */
 int ns_stack_push(struct ns *ns, struct ns_stack *st,
 		  const struct ns_slice *s, struct ns_now now);
 /* @p, of which @len bytes count, in place of all slices pushed up to version
- * @expect; it becomes the bottom, and in->map the base. */
+ * @expect; it becomes the bottom, but for holes (as a few slices: at most
+ * NS_MERGE_RUNS), and in->map the base. */
 int ns_stack_merge(struct ns *ns, const struct ns_inode *in,
 		   struct ns_stack *st, uint64_t expect,
 		   const struct m_push *p, uint32_t len, struct ns_now now);
@@ -186,8 +190,6 @@ struct ns_slice ns_slices_get(const void *blob, uint32_t i);
 
 /* ---- ns_range.c ---- */
 
-/* The stack's slices alone, to be freed; NULL: no memory. */
-struct m_slice *ns_stack_slices(const struct ns_stack *st);
 /* Nothing in [pos, end) any more: a change that is no push, unless nothing
  * was there. */
 int ns_stack_hole(struct ns *ns, const struct ns_inode *in,

@@ -9,16 +9,6 @@
 
 /* ------------------------------------------------------------------ holes */
 
-struct m_slice *ns_stack_slices(const struct ns_stack *st)
-{
-	struct m_slice *v = malloc((st->n + 1) * sizeof(*v));
-	uint32_t i;
-
-	for (i = 0; v && i < st->n; i++)
-		v[i] = st->v[i].s;
-	return v;
-}
-
 static int has_slice_in(const struct ns_stack *st, uint32_t pos, uint32_t end)
 {
 	uint32_t i;

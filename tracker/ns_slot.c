@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "ns_internal.h"
+#include "slices.h"
 
 /* --------------------------------------------------------------- packing */
 
@@ -59,6 +60,16 @@ void ns_stack_fini(struct ns_stack *st)
 {
 	free(st->v);
 	free(st->packed);
+}
+
+struct m_slice *ns_stack_slices(const struct ns_stack *st)
+{
+	struct m_slice *v = malloc((st->n + 1) * sizeof(*v));
+	uint32_t i;
+
+	for (i = 0; v && i < st->n; i++)
+		v[i] = st->v[i].s;
+	return v;
 }
 
 static int stack_room(struct ns_stack *st, uint32_t n)
@@ -270,38 +281,76 @@ static int is_covered(const struct ns_slice *v, uint32_t n, uint32_t pos,
 	return pos >= end;
 }
 
+/* The runs of data that the @old lowest slices show of @whole, which is to be
+ * in their place, as slices of its chunk; holes stay holes, unless there are
+ * too many.  Runs that newer slices cover are left out: nothing of them would
+ * be seen (but the holes between, and what zeros deleted that have sunk to the
+ * bottom since, and are forgotten; only then can they: what is older lies
+ * beneath them). */
+static int merged_runs(const struct ns_stack *st, uint32_t old,
+		       const struct m_slice *whole, struct m_slice *out,
+		       uint32_t *n)
+{
+	struct m_slice *all = ns_stack_slices(st), *v = NULL;
+	size_t i, n_v = 0;
+	uint32_t kept = 0;
+	int err = all ? slices_take(all, old, whole->pos, whole->len,
+				    whole->pos, &v, &n_v) : -ENOMEM;
+
+	for (i = 0; !err && i < n_v; i++) {
+		if (kept && out[kept - 1].pos + out[kept - 1].len == v[i].pos)
+			out[kept - 1].len += v[i].len;
+		else if (kept == NS_MERGE_RUNS || kept == old)
+			break;
+		else
+			out[kept++] = v[i];
+	}
+	if (i < n_v) {		/* too many */
+		out[0] = *whole;
+		kept = 1;
+	}
+	for (*n = i = 0; i < kept; i++) {
+		uint32_t pos = out[i].pos, len = out[i].len;
+
+		if (!is_covered(st->v + old, st->n - old, pos, pos + len))
+			out[(*n)++] = (struct m_slice){
+				pos, len, whole->chunk,
+				whole->chunk ? whole->off + pos - whole->pos
+					     : 0 };
+	}
+	free(all);
+	free(v);
+	return err;
+}
+
 int ns_stack_merge(struct ns *ns, const struct ns_inode *in,
 		   struct ns_stack *st, uint64_t expect,
 		   const struct m_push *p, uint32_t len, struct ns_now now)
 {
-	struct ns_slice bottom = {
-		.s = { .pos = p->pos, .len = len, .chunk = p->chunk,
-		       .off = p->chunk ? p->off : 0 },
-		.pushed = expect,
-	};
+	struct m_slice whole = { p->pos, len, p->chunk,
+				 p->chunk ? p->off : 0 };
+	struct m_slice runs[NS_MERGE_RUNS];
 	struct m_push push = *p;
-	uint32_t old = 0;
-	int err = 0, needed;
+	uint32_t old = 0, n = 0, i;
+	int err;
 
 	while (old < st->n && st->v[old].pushed <= expect)
 		old++;
-	/* If nothing is left of what was merged, then it has nothing to show
-	 * but the holes between, and what zeros deleted that have sunk to the
-	 * bottom since, and are forgotten.  (Only then can they: what is
-	 * older lies beneath them.) */
-	needed = old && !is_covered(st->v + old, st->n - old, p->pos,
-				    p->pos + len);
-	/* the reference first: what goes may be its own chunk */
-	if (needed)
+	err = old ? merged_runs(st, old, &whole, runs, &n) : 0;
+	/* the references first: what goes may be its own chunk */
+	if (!err && n)
 		err = ns_most_copies(ns, st->v, old, &push.copies);
-	if (!err && needed)
+	if (!err && n)
 		err = ns_chunk_ref(ns, &push);
+	for (i = 1; !err && i < n && p->chunk; i++)
+		err = ns_chunk_share(ns, p->chunk);
 	if (!err)
 		err = unref_all(ns, st->v, old, now);
 	if (err)
 		return err;
-	if (needed)
-		st->v[--old] = bottom;
+	for (i = 0; i < n; i++)
+		st->v[old - n + i] = (struct ns_slice){ runs[i], expect };
+	old -= n;
 	memmove(st->v, st->v + old, (st->n - old) * sizeof(*st->v));
 	st->n -= old;
 	drop_bottom_zeros(st);

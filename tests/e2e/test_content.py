@@ -363,7 +363,8 @@ def test_ten_gibibytes_at_once(make_swarm):
         with open(a.path("part"), "wb") as f:
             for i in range(256):
                 f.write(i.to_bytes(4, "big") + one[4:])
-        full = settle(s)
+        full = 2 * 512 * (SLOT + 128)           # copies, chunks, trailers
+        wait_for(lambda: used(s) == full, "the stores to say what they have")
         src = files.enter_context(opened(a.path("part"), os.O_RDONLY))
         big = files.enter_context(opened(a.path("big"), os.O_RDWR | os.O_CREAT))
         for i in range(40):
@@ -388,3 +389,184 @@ def test_ten_gibibytes_at_once(make_swarm):
     assert s.status()["garbage_chunks"] == 0
     os.unlink(a.path("copy"))
     wait_for(lambda: used(s) < full // 100, "the chunks to go", 60)
+
+
+def test_files_of_other_chunk_sizes(pair, swarm, tmp_path):
+    """Where the pieces would be too many for a slot the kernel copies, and nobody sees a difference."""
+    a, b = pair
+    data = noise(3 * SLOT + 777, 4)
+    write(tmp_path / "local", data)
+    top = os.path.basename(a)
+    swarm.pspfs("distribute", tmp_path / "local", f"/{top}/small", "--chunk-size", "1K")
+    swarm.pspfs("distribute", tmp_path / "local", f"/{top}/large", "--chunk-size", "4M")
+    for src, dst in (("small", "normal"), ("large", "large2"), ("normal", "back"), ("large2", "again")):
+        run("cp", f"{a}/{src}", f"{a}/{dst}")
+        assert read(f"{b}/{dst}") == data, (src, dst)
+    with opened(f"{a}/normal", os.O_RDONLY) as src, opened(f"{b}/small", os.O_RDONLY), opened(f"{a}/small") as dst:
+        clone(src, dst, 100, 0, SLOT)           # big chunks in small slots
+        assert os.pread(dst, len(data), 0) == data[100:SLOT + 100] + data[SLOT:]
+    assert read(f"{b}/small") == data[100:SLOT + 100] + data[SLOT:]
+    assert read(f"{b}/normal") == data
+
+
+def test_clones_are_replicated_repaired_and_fetched(make_swarm, tmp_path):
+    """A chunk of two files is a chunk: each has its copies, its MD5, survives a peer and the other file."""
+    s = make_swarm(peers=3, tracker_args=["--repair-after", "1", "--garbage-grace", "1"])
+    a, b, c = s.peers
+    data = noise(4 * SLOT, 5)
+    write(a.path("one"), data)
+    run("cp", a.path("one"), a.path("two"))
+    info = s.info(a.path("two"))
+    assert info["chunks"] == s.info(a.path("one"))["chunks"]
+    with opened(b.path("two")) as fd:
+        os.pwrite(fd, b"changed", SLOT + 5)
+    changed = data[:SLOT + 5] + b"changed" + data[SLOT + 12:]
+    s.pspfs("replicate", "/two", "--copies", "3")
+    wait_for(lambda: all(len(k["holders"]) == 3 for k in s.info(a.path("two"))["chunks"]), "three copies", 60)
+    os.unlink(a.path("one"))
+    wait_for(lambda: s.status()["garbage_chunks"] == 0, "garbage to go", 30)
+    s.pspfs("get", "/two", tmp_path / "got")
+    assert read(tmp_path / "got") == changed
+    a.kill()
+    assert read(c.path("two")) == changed
+
+
+# ----------------------------------------------------------------- at random
+
+class Oracle:
+    """Files as bytearrays, and what is done to them on either mount."""
+    SIZE = 5 * SLOT // 2
+
+    def __init__(self, dirs, seed, files=2):
+        self.rng = random.Random(seed)
+        self.names = [f"f{i}" for i in range(files)]
+        self.data = [bytearray() for _ in self.names]
+        self.fds = [[os.open(f"{d}/{n}", os.O_RDWR | os.O_CREAT) for n in self.names] for d in dirs]
+        self.done = []
+
+    def close(self):
+        for fd in sum(self.fds, []):
+            os.close(fd)
+
+    def span(self):
+        size = self.rng.choice([1, 100, 4096, 70000, SLOT, 3 * SLOT // 2])
+        size = self.rng.randrange(1, size + 1)
+        off = self.rng.randrange(self.SIZE - size)
+        if self.rng.random() < 0.4:
+            off -= off % 4096
+        return off, size
+
+    def put(self, i, off, data):
+        have = self.data[i]
+        if len(have) < off:
+            have += bytes(off - len(have))
+        have[off:off + len(data)] = data
+
+    def write(self, fds, i):
+        off, size = self.span()
+        data = self.rng.randbytes(size)
+        assert os.pwrite(fds[i], data, off) == size
+        self.put(i, off, data)
+        return off, size
+
+    def truncate(self, fds, i):
+        size = self.rng.randrange(self.SIZE)
+        os.ftruncate(fds[i], size)
+        del self.data[i][size:]
+        self.data[i] += bytes(size - len(self.data[i]))
+        return size,
+
+    def punch(self, fds, i):
+        off, size = self.span()
+        fallocate(fds[i], PUNCH | KEEP, off, size)
+        self.zero_bytes(i, off, size)
+        return off, size
+
+    def zero_bytes(self, i, off, size):
+        end = min(off + size, len(self.data[i]))
+        if off < end:
+            self.data[i][off:end] = bytes(end - off)
+
+    def zero(self, fds, i):
+        off, size = self.span()
+        fallocate(fds[i], ZERO, off, size)
+        self.zero_bytes(i, off, size)
+        if len(self.data[i]) < off + size:
+            self.put(i, off + size, b"")
+        return off, size
+
+    def clone(self, fds, i):
+        off, size = self.span()
+        j = self.rng.randrange(len(fds))
+        to = self.rng.randrange(self.SIZE - size)
+        size = min(size, max(0, len(self.data[j]) - off))
+        if i == j and abs(to - off) < size:
+            return "overlaps",
+        os.fstat(fds[j])        # as cp does: copy_file_range(2) itself stops at the size that the kernel knew
+        clone(fds[j], fds[i], off, to, size)
+        if size:
+            self.put(i, to, bytes(self.data[j][off:off + size]))
+        return j, off, to, size
+
+    def flush(self, fds, i):
+        os.fsync(fds[i])
+        return ()
+
+    def read(self, fds, i):
+        off, size = self.span()
+        assert os.pread(fds[i], size, off) == self.data[i][off:off + size], "it reads otherwise"
+        assert os.fstat(fds[i]).st_size == len(self.data[i])
+        return off, size
+
+    def seek(self, fds, i):
+        holes = bytearray(len(self.data[i]))
+        for begin, end in layout(fds[i]):
+            holes[begin:end] = self.data[i][begin:end]
+        assert holes == self.data[i], "data in a hole"
+        return ()
+
+    def step(self):
+        where, i = self.rng.randrange(len(self.fds)), self.rng.randrange(len(self.names))
+        op = self.rng.choice([self.write] * 6 + [self.read] * 4 +
+                             [self.truncate, self.punch, self.punch, self.zero, self.clone, self.clone, self.seek])
+        self.done.append((op.__name__, where, i))
+        self.done[-1] += op(self.fds[where], i)
+        # the other mount sees what is committed
+        if op in (self.write, ):
+            os.fsync(self.fds[where][i])
+
+
+def test_at_random_on_two_mounts(pair):
+    seed = int(os.environ.get("PSPFS_SEED") or random.randrange(1 << 32))
+    print(f"PSPFS_SEED={seed}")
+    o = Oracle(pair, seed)
+    try:
+        for _ in range(700):
+            o.step()
+        for d in pair:
+            for name, data in zip(o.names, o.data):
+                assert read(f"{d}/{name}") == data
+    except BaseException:
+        print("\n".join(map(str, o.done[-40:])))
+        raise
+    finally:
+        o.close()
+
+
+def test_at_random_on_one_mount_unflushed(pair):
+    """As above, but what is dirty stays so until something else needs it."""
+    seed = int(os.environ.get("PSPFS_SEED") or random.randrange(1 << 32))
+    print(f"PSPFS_SEED={seed}")
+    o = Oracle(pair[:1], seed)
+    real, os.fsync = os.fsync, lambda fd: None
+    try:
+        for _ in range(1000):
+            o.step()
+    except BaseException:
+        print("\n".join(map(str, o.done[-40:])))
+        raise
+    finally:
+        os.fsync = real
+        o.close()
+    for name, data in zip(o.names, o.data):
+        assert read(f"{pair[1]}/{name}") == data
