@@ -4,14 +4,12 @@ import ctypes
 import errno
 import os
 import random
-import resource
 import stat
-import subprocess
 import time
 
 import pytest
 
-from swarm import Swarm, run, wait_for
+from swarm import run, wait_for
 
 SLOT = 512 * 1024
 PIB = 1 << 50
