@@ -116,6 +116,13 @@ static void holes_are_cloned_over_what_was_there(void **state)
 	fix_check_slice(&map.slots[0].slices[0], 10, 4, p[0].chunk, 0);
 	fix_check_slice(&map.slots[1].slices[0], 0, 6, p[1].chunk, 0);
 	assert_int_equal(fix_garbage(f), 4);
+	/* one behind all of the source's data */
+	assert_int_equal(fix_truncate(f, a, 5 * FIX_SLOT), 0);
+	assert_int_equal(clone(f, b, 4 * FIX_SLOT, a, 4 * FIX_SLOT, 100, &r),
+			 0);
+	assert_int_equal(r.done, FIX_SLOT);
+	assert_int_equal(r.attr.stored, 4 + 6);
+	assert_int_equal(fix_garbage(f), 5);
 }
 
 /* A hole at the end of the source makes the target grow all the same. */
