@@ -81,6 +81,9 @@ void files_flush_ino(struct files *fs, uint64_t ino, file_done done,
 /* The locks that protected it are lost: until @on is 0 every write, flush and
  * commit of it fails with -EIO. */
 void files_fence(struct files *fs, uint64_t ino, int on);
+/* Compact these slots, if the file is known here (nobody waits for it). */
+void files_compact(struct files *fs, uint64_t ino, const uint64_t *slots,
+		   uint32_t n);
 
 /* The local view: size and mtime with what is not yet committed. */
 void files_overlay(struct files *fs, struct m_attr *a);

@@ -130,6 +130,17 @@ void file_compact(struct file *f, const uint64_t *slots, uint32_t n)
 	start_more(f->fs);
 }
 
+void files_compact(struct files *fs, uint64_t ino, const uint64_t *slots,
+		   uint32_t n)
+{
+	struct file *f = n ? file_find(fs, ino) : NULL;
+
+	if (!f)
+		return;
+	file_compact(f, slots, n);
+	file_put(f);
+}
+
 void files_compact_stop(struct files *fs)
 {
 	struct compact *c;

@@ -311,7 +311,10 @@ void file_read(struct file_handle *h, uint64_t off, size_t size,
 	struct ahead ahead;
 	int leased, late;
 
-	if (!r || off > INT64_MAX || size > INT64_MAX - off) {
+	/* the kernel asks for whole pages, also for the last there can be */
+	if (off <= INT64_MAX && size > INT64_MAX - off)
+		size = INT64_MAX - off;
+	if (!r || off > INT64_MAX) {
 		done(arg, r ? -EINVAL : -ENOMEM, NULL, 0);
 		free(r);
 		file_put(f);

@@ -56,6 +56,39 @@ static int add_page(struct layout *l, const struct m_getmap_r *r)
 	return 0;
 }
 
+static uint64_t slots_of(const struct m_attr *a)
+{
+	return a->slot_size ? a->size / a->slot_size +
+			      (a->size % a->slot_size != 0) : 0;
+}
+
+/* A page had none: *@first becomes the next slot with data, or @end. */
+static int skip_hole(struct layout *l, const struct ask *ask, uint64_t end,
+		     uint64_t *first)
+{
+	struct m_seekmap q = { .ino = l->attr.ino,
+			       .off = *first * l->attr.slot_size };
+	struct arena a = ARENA_INIT;
+	struct m_seekmap_r r = { 0 };
+	struct buf *body = NULL;
+	struct wr w = WR_INIT;
+	int err;
+
+	m_seekmap_encode(&w, &q);	/* a failure shows in w.err */
+	err = ask_call(ask, M_seekmap, &w, &body, NULL, 0);
+	if (!err)
+		err = m_seekmap_r_decode(&r, &a, body->data, body->len);
+	buf_unref(body);
+	arena_fini(&a);
+	if (!err && r.attr.version != l->attr.version)
+		err = -ESTALE;
+	if (!err && r.state && r.off < q.off)
+		err = -EBADMSG;
+	if (!err)
+		*first = r.state ? r.off / l->attr.slot_size : end;
+	return err;
+}
+
 /* All pages; -ESTALE: it was changed meanwhile. */
 static int load_pages(struct layout *l, const struct ask *ask, uint64_t ino)
 {
@@ -78,12 +111,12 @@ static int load_pages(struct layout *l, const struct ask *ask, uint64_t ino)
 		if (err)
 			break;
 		l->attr = r.attr;
-		if (l->attr.slot_size)
-			end = l->attr.size / l->attr.slot_size +
-			      (l->attr.size % l->attr.slot_size != 0);
-		if (end > LAYOUT_SLOTS_MAX)
-			err = -E2BIG;
+		end = slots_of(&l->attr);
 		first += count;
+		if (l->n_slots > LAYOUT_SLOTS_MAX)
+			err = -E2BIG;
+		else if (!r.n_slots && first < end)
+			err = skip_hole(l, ask, end, &first);
 	}
 	return err;
 }

@@ -3,7 +3,7 @@
  * gathered from the tracker at one version.
  *
  * Threads: as ask.  Blocks.
- * Errors:  0 or -errno; -E2BIG more than LAYOUT_SLOTS_MAX slots; -EAGAIN the
+ * Errors:  0 or -errno; -E2BIG more than LAYOUT_SLOTS_MAX slots with data; -EAGAIN the
  *          file changed again and again while it was read.
  * Memory:  layout_fini() frees all; a zeroed one is fine too.
  */

@@ -92,7 +92,8 @@ struct call {
 	uint64_t parent, newparent;
 	char name[OPS_NAME], newname[OPS_NAME];
 	size_t size;		/* of the kernel's buffer */
-	uint64_t off;
+	uint64_t off, len, so_far;	/* bytes, of which done */
+	uint64_t from, from_off;	/* what is cloned */
 	uint32_t flags;
 	int plus;
 	int created;		/* by the open that asks */
@@ -209,6 +210,14 @@ void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 	       struct fuse_file_info *fi);
+
+/* ops_content.c */
+void ops_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+	       struct fuse_file_info *fi);
+void ops_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
+			 struct fuse_file_info *from_fi, fuse_ino_t ino,
+			 off_t off, struct fuse_file_info *fi, size_t len,
+			 int flags);
 void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
 		   off_t len, struct fuse_file_info *fi);
 

@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/falloc.h>
 #include <stdlib.h>
 
 #include "kernel.h"
@@ -309,59 +308,4 @@ void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	ops_lock_release(req, ops_ino(ops_of(req), ino), fi->fh);
 	file_close(handle(fi));
 	fuse_reply_err(req, 0);
-}
-
-/* -------------------------------------------------------------- fallocate */
-
-static void allocated(struct call *c, struct answer *a)
-{
-	struct m_setattr_r m;
-
-	call_fail(c, call_setattr_done(c, a, &m));
-}
-
-static void allocate(struct call *c, const struct m_attr *a)
-{
-	struct m_attr now = *a;
-
-	files_overlay(c->ops->files, &now);
-	if (c->off <= now.size) {
-		call_fail(c, 0);
-		return;
-	}
-	c->set = (struct m_setattr){ .set = SET_SIZE | c->flags,
-				     .size = c->off };
-	call_setattr(c, allocated);
-}
-
-static void allocate_got(struct call *c, struct answer *a)
-{
-	struct m_attr attr;
-
-	if (!call_getattr_done(c, a, &attr))
-		allocate(c, &attr);
-}
-
-/* Room is not reserved anywhere: allocating is growing, with a hole. */
-void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
-		   off_t len, struct fuse_file_info *fi)
-{
-	struct m_attr attr;
-	struct call *c;
-
-	(void)fi;
-	if (mode) {
-		fuse_reply_err(req, mode == FALLOC_FL_KEEP_SIZE ? 0
-								: EOPNOTSUPP);
-		return;
-	}
-	c = call_new(req);
-	if (!c)
-		return;
-	c->ino = ops_ino(c->ops, ino);
-	c->off = (uint64_t)off + (uint64_t)len;	/* checked by the kernel */
-	if (!ops_cached(c->ops, c->ino, &attr))
-		allocate(c, &attr);
-	else
-		call_getattr(c, allocate_got);
 }

@@ -5,8 +5,8 @@
  * read: whatever would change it is refused with EROFS, and what would make
  * something of its name, at the mount's top, with EEXIST.
  *
- * Not in the table, on purpose: access (default_permissions), lseek (the
- * kernel treats a file as data to its end), write_buf (no splice).
+ * Not in the table, on purpose: access (default_permissions), write_buf (no
+ * splice).
  */
 #include <errno.h>
 #include <string.h>
@@ -256,6 +256,31 @@ static void front_flock(fuse_req_t req, fuse_ino_t ino,
 		ops_flock(req, ino, fi, op);
 }
 
+/* Texts have no holes; a program that is told so takes it to be all data. */
+static void front_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+			struct fuse_file_info *fi)
+{
+	if (virtual_is(ino))
+		fuse_reply_err(req, EINVAL);
+	else
+		ops_lseek(req, ino, off, whence, fi);
+}
+
+/* From a text bytes are copied, as the kernel does then. */
+static void front_copy_file_range(fuse_req_t req, fuse_ino_t from,
+				  off_t from_off,
+				  struct fuse_file_info *from_fi,
+				  fuse_ino_t ino, off_t off,
+				  struct fuse_file_info *fi, size_t len,
+				  int flags)
+{
+	if (virtual_is(from) || virtual_is(ino))
+		fuse_reply_err(req, EOPNOTSUPP);
+	else
+		ops_copy_file_range(req, from, from_off, from_fi, ino, off,
+				    fi, len, flags);
+}
+
 /* ------------------------------------------------------------- directories */
 
 static void front_opendir(fuse_req_t req, fuse_ino_t ino,
@@ -330,6 +355,8 @@ const struct fuse_lowlevel_ops ops_table = {
 	.getlk = front_getlk,
 	.setlk = front_setlk,
 	.flock = front_flock,
+	.lseek = front_lseek,
+	.copy_file_range = front_copy_file_range,
 	.opendir = front_opendir,
 	.readdir = front_readdir,
 	.readdirplus = front_readdirplus,

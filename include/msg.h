@@ -87,6 +87,11 @@ enum setattr_bits {
 	SET_KILL_SUID = 256,	/* as write(2), truncate(2) clear suid/sgid */
 };
 
+/* The same numbers as fallocate(2)'s modes. */
+enum allocate_bits {
+	ALLOCATE_KEEP_SIZE = 1, ALLOCATE_PUNCH = 2, ALLOCATE_ZERO = 16,
+};
+
 /* Bytes inside a frame; not NUL-terminated. */
 struct str {
 	const char *p;

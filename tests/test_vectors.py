@@ -98,6 +98,21 @@ MESSAGES = {
     "lock": [("op", "u8"), ("ticket", "u64"), ("lock", "byte_lock")],
     "lock_r": [("state", "u8"), ("lock", "byte_lock")],
     "locked": [("ticket", "u64"), ("state", "u8"), ("lock", "byte_lock")],
+    "seekmap": [("ino", "u64"), ("off", "u64"), ("hole", "u8")],
+    "seekmap_r": [("state", "u8"), ("off", "u64"), ("attr", "attr")],
+    "allocate": [
+        ("seq", "u64"), ("ack", "u64"), ("ino", "u64"), ("off", "u64"),
+        ("len", "u64"), ("mode", "u32"), ("clear_suid", "u8"),
+    ],
+    "allocate_r": [("attr", "attr"), ("done", "u64")],
+    "clone": [
+        ("seq", "u64"), ("ack", "u64"), ("ino", "u64"), ("off", "u64"),
+        ("from", "u64"), ("from_off", "u64"), ("len", "u64"),
+        ("clear_suid", "u8"),
+    ],
+    "clone_r": [
+        ("attr", "attr"), ("done", "u64"), ("more", "u8"), ("deep", ["u64"]),
+    ],
     "grant_r": [("chunks", ["placed"])],
     "have": [("added", ["held"]), ("gone", ["u64"])],
     "peers": [("peers", ["peer"])],

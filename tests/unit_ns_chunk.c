@@ -76,11 +76,12 @@ static void compact_swaps_the_stack(void **state)
 	assert_int_equal(r.attr.version, was.version);
 	assert_int_equal(r.attr.mtime_ns, was.mtime_ns);
 	assert_int_equal(r.attr.size, was.size);
-	assert_int_equal(r.attr.stored, 55);
+	assert_int_equal(r.attr.stored, 45);
 	g = fix_map(f, ino);
-	assert_int_equal(g.slots[0].n_slices, 1);
-	/* padded by the compactor, cut at the file's end */
-	fix_check_slice(&g.slots[0].slices[0], 0, 55, whole.chunk, 0);
+	/* padded by the compactor, cut at the file's end; the hole is one */
+	assert_int_equal(g.slots[0].n_slices, 2);
+	fix_check_slice(&g.slots[0].slices[0], 0, 40, whole.chunk, 0);
+	fix_check_slice(&g.slots[0].slices[1], 50, 5, whole.chunk, 50);
 	assert_true(g.slots[0].version > version);
 	assert_int_equal(fix_garbage(f), 3);
 
@@ -173,8 +174,33 @@ static void compact_goes_beneath_later_pushes(void **state)
 	/* the next one finds all four */
 	assert_int_equal(compact(f, ino, g.slots[0].version, next, &r), 0);
 	assert_int_equal(r.done, 1);
-	assert_int_equal(fix_map(f, ino).slots[0].n_slices, 1);
+	g = fix_map(f, ino);
+	assert_int_equal(g.slots[0].n_slices, 2);	/* zeros between */
+	fix_check_slice(&g.slots[0].slices[0], 0, 35, next.chunk, 0);
+	fix_check_slice(&g.slots[0].slices[1], 37, 13, next.chunk, 37);
 	assert_int_equal(fix_garbage(f), 5);
+}
+
+/* So many holes that the slices would be as deep as before: one, and zeros. */
+static void compact_fills_many_small_holes(void **state)
+{
+	struct fix *f = *state;
+	struct m_push p[NS_MERGE_RUNS + 1];
+	struct m_push merged = fix_push(f, 0, 0, 60);
+	uint64_t version, ino;
+	struct m_compact_r r;
+	struct m_getmap_r g;
+	uint32_t i;
+
+	for (i = 0; i <= NS_MERGE_RUNS; i++)
+		p[i] = fix_push(f, 0, 10 * i, 5);
+	ino = file_of(f, "f", p, NS_MERGE_RUNS + 1, &version);
+	assert_int_equal(fix_truncate(f, ino, 64), 0);
+	assert_int_equal(compact(f, ino, version, merged, &r), 0);
+	assert_int_equal(r.done, 1);
+	g = fix_map(f, ino);
+	assert_int_equal(g.slots[0].n_slices, 1);
+	fix_check_slice(&g.slots[0].slices[0], 0, 60, merged.chunk, 0);
 }
 
 static void compact_is_refused_after_other_changes(void **state)
@@ -463,6 +489,7 @@ int main(void)
 		FIX_TEST(compact_swaps_the_stack),
 		FIX_TEST(compact_is_not_fooled_by_a_new_slot),
 		FIX_TEST(compact_goes_beneath_later_pushes),
+		FIX_TEST(compact_fills_many_small_holes),
 		FIX_TEST(compact_is_refused_after_other_changes),
 		FIX_TEST(compact_brings_nothing_back),
 		FIX_TEST(compact_may_come_too_late),

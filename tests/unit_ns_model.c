@@ -1,7 +1,7 @@
 /*
- * unit_ns_model -- random commits, appends, truncates, compactions of what
- * was read long ago, batches that are rolled back and restarts, against
- * arrays of bytes.
+ * unit_ns_model -- random commits, appends, truncates, holes, clones,
+ * compactions of what was read long ago, batches that are rolled back and
+ * restarts, against arrays of bytes.
  *
  * The seed is printed; `SEED=n unit_ns_model` repeats a run.  ROUNDS sets
  * how many operations are tried (default 4000 in memory and on disk each).
@@ -179,6 +179,90 @@ static void do_truncate(struct fix *f, struct file *file)
 	file->size = size;
 }
 
+static void do_allocate(struct fix *f, struct file *file)
+{
+	static const uint32_t modes[] = {
+		0, ALLOCATE_KEEP_SIZE, ALLOCATE_ZERO,
+		ALLOCATE_ZERO | ALLOCATE_KEEP_SIZE,
+		ALLOCATE_PUNCH | ALLOCATE_KEEP_SIZE,
+	};
+	uint32_t off = below(SIZE), len = 1 + below(SIZE - off);
+	struct m_allocate m = { .ino = file->ino, .off = off, .len = len };
+	struct m_allocate_r r;
+
+	if (below(2))
+		m.len = len = 1 + below(len < FIX_SLOT ? len : FIX_SLOT);
+	m.mode = modes[below(5)];
+	assert_int_equal(ns_allocate(f->ns, &m, fix_now(f), &r, fix_t(f)), 0);
+	assert_int_equal(r.done, len);
+	if (m.mode & (ALLOCATE_ZERO | ALLOCATE_PUNCH)) {
+		memset(file->bytes + off, 0, len);
+		foretell(file->ino, off / FIX_SLOT,
+			 (off + len - 1) / FIX_SLOT, EITHER);
+	}
+	if (!(m.mode & ALLOCATE_KEEP_SIZE) && file->size < off + len)
+		file->size = off + len;
+}
+
+/* Of one file into another, or within it. */
+static void do_clone(struct fix *f, struct file *to, const struct file *from)
+{
+	uint32_t off = below(SIZE), from_off = below(SIZE);
+	uint32_t room = SIZE - (off > from_off ? off : from_off), len;
+	struct m_clone m = { .ino = to->ino, .off = off, .from = from->ino,
+			     .from_off = from_off };
+	uint32_t gap = off > from_off ? off - from_off : from_off - off;
+	struct m_clone_r r;
+	int err;
+
+	m.len = 1 + below(room);
+	len = from_off < from->size ? from->size - from_off : 0;
+	if (len > m.len)
+		len = (uint32_t)m.len;
+	err = ns_clone(f->ns, &f->a, &m, fix_now(f), &r, fix_t(f));
+	if (to == from && gap < len) {
+		assert_int_equal(err, -EINVAL);
+		return;
+	}
+	if (err == -EOPNOTSUPP)		/* too deep: compare() sees that
+					 * nothing happened */
+		return;
+	assert_int_equal(err, 0);
+	assert_true(r.done == len || (r.more && r.done < len));
+	if (!r.done)
+		return;
+	memmove(to->bytes + off, from->bytes + from_off, r.done);
+	if (to->size < off + r.done)
+		to->size = off + (uint32_t)r.done;
+	foretell(to->ino, off / FIX_SLOT, (off + r.done - 1) / FIX_SLOT,
+		 EITHER);
+}
+
+/* What is skipped as a hole is zeros, and what is called one.  (Zeros may be
+ * data: in a chunk that a slot with many small holes was merged to.) */
+static void do_seek(struct fix *f, const struct file *file)
+{
+	struct m_seekmap m = { .ino = file->ino, .off = below(SIZE),
+			       .hole = (uint8_t)below(2) };
+	uint32_t at = (uint32_t)m.off, end;
+	struct m_seekmap_r r;
+
+	assert_int_equal(ns_seek(f->ns, &m, &r), 0);
+	assert_true(r.state < 2);
+	assert_int_equal(r.state && at >= file->size, 0);
+	if (at >= file->size)
+		return;
+	end = r.state ? (uint32_t)r.off : file->size;
+	assert_true(end >= at && end <= file->size);
+	if (m.hole) {
+		assert_int_equal(r.state, 1);
+		assert_true(end == file->size || !file->bytes[end]);
+		return;
+	}
+	while (at < end)
+		assert_int_equal(file->bytes[at++], 0);
+}
+
 /* Merge a slot into one chunk, to its end or to that of what it has. */
 static void do_merge(struct fix *f, const struct file *file, struct merge *to)
 {
@@ -299,8 +383,14 @@ static void random_operations(void **state)
 		struct merge *merge = &merges[below(MERGES)];
 		uint32_t what = below(100);
 
-		if (what < 60)
+		if (what < 42)
 			do_commit(f, file);
+		else if (what < 48)
+			do_allocate(f, file);
+		else if (what < 56)
+			do_clone(f, file, &files[below(FILES)]);
+		else if (what < 60)
+			do_seek(f, file);
 		else if (what < 67)
 			do_truncate(f, file);
 		else if (what < 92 && merge->m.ino)

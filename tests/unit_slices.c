@@ -197,6 +197,61 @@ static void test_oracle(void **state)
 	}
 }
 
+static void test_take_shows_the_same(void **state)
+{
+	struct m_slice stack[DEEPEST], *v;
+	struct byte bytes[SLOT];
+
+	(void)state;
+	for (int round = 0; round < ROUNDS; round++) {
+		uint32_t end, pos = below(SLOT), len = below(SLOT - pos + 1);
+		uint32_t to = below(3) ? pos : below(1000), at = to;
+		size_t n = random_stack(stack, bytes, &end), k;
+
+		assert_int_equal(slices_take(stack, n, pos, len, to, &v, &k),
+				 0);
+		for (size_t i = 0; i < k; i++) {
+			assert_true(v[i].len && v[i].chunk && v[i].pos >= at);
+			for (; at < v[i].pos; at++)
+				assert_false(bytes[at - to + pos].chunk);
+			for (; at < v[i].pos + v[i].len; at++) {
+				const struct byte *y = &bytes[at - to + pos];
+
+				assert_int_equal(y->chunk, v[i].chunk);
+				assert_int_equal(y->off, v[i].off +
+							 (at - v[i].pos));
+			}
+		}
+		for (; at < to + len; at++)
+			assert_false(bytes[at - to + pos].chunk);
+		free(v);
+	}
+}
+
+/* Slices that go on in slot and chunk are one; those that do not are not. */
+static void test_take_joins(void **state)
+{
+	const struct m_slice stack[] = {
+		{ 0, 10, 7, 100 }, { 10, 10, 7, 110 }, { 20, 10, 7, 121 },
+		{ 30, 10, 8, 131 },
+	};
+	struct m_slice *v;
+	size_t n;
+
+	(void)state;
+	assert_int_equal(slices_take(stack, 4, 5, 30, 1000, &v, &n), 0);
+	assert_int_equal(n, 3);
+	assert_int_equal(v[0].pos, 1000);
+	assert_int_equal(v[0].len, 15);
+	assert_int_equal(v[0].off, 105);
+	assert_int_equal(v[1].pos, 1015);
+	assert_int_equal(v[2].chunk, 8);
+	assert_int_equal(v[2].len, 5);
+	free(v);
+	assert_int_equal(slices_take(stack, 4, 5, 30, UINT32_MAX - 29, &v,
+				     &n), -EBADMSG);
+}
+
 static void test_deep(void **state)
 {
 	(void)state;
@@ -214,6 +269,8 @@ int main(void)
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_deepest),
 		cmocka_unit_test(test_oracle),
+		cmocka_unit_test(test_take_shows_the_same),
+		cmocka_unit_test(test_take_joins),
 		cmocka_unit_test(test_deep),
 	};
 	const char *given = getenv("PSPFS_SEED");

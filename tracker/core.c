@@ -79,6 +79,7 @@ static const struct service {
 	{ M_listxattr, NEED_SESSION, core_serve_listxattr },
 	{ M_statfs, NEED_SESSION, core_serve_statfs },
 	{ M_getmap, NEED_SESSION, core_serve_getmap },
+	{ M_seekmap, NEED_SESSION, core_serve_seekmap },
 	{ M_digest, NEED_SESSION, core_serve_digest },
 	{ M_lock, NEED_PEER, core_serve_lock },
 	{ M_digested, NEED_PEER, core_serve_digested },

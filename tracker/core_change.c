@@ -170,6 +170,46 @@ static int apply_compact(struct core *c, struct req *r, union change_r *out,
 	return err;
 }
 
+/* Is there clearly no room for what is to be allocated?  None is reserved. */
+static int room_for(struct core *c, const struct m_allocate *m)
+{
+	struct m_attr attr;
+	uint64_t have;
+	int err;
+
+	if (m->mode & ALLOCATE_PUNCH)
+		return 0;
+	err = ns_getattr(c->ns, m->ino, &attr);
+	if (err)
+		return err;
+	have = attr.stored;	/* some of it is elsewhere in the file */
+	if (m->len > have && m->len - have > core_room(c))
+		return -ENOSPC;
+	return 0;
+}
+
+static int apply_allocate(struct core *c, struct req *r, union change_r *out,
+			  struct ns_touched *t)
+{
+	struct m_allocate m;
+	int err = m_allocate_decode(&m, &r->arena, r->body, r->len);
+
+	if (!err)
+		err = room_for(c, &m);
+	return err ? err : ns_allocate(c->ns, &m, core_ns_now(c),
+				       &out->allocate, t);
+}
+
+static int apply_clone(struct core *c, struct req *r, union change_r *out,
+		       struct ns_touched *t)
+{
+	struct m_clone m;
+	int err = m_clone_decode(&m, &r->arena, r->body, r->len);
+
+	return err ? err : ns_clone(c->ns, &r->arena, &m, core_ns_now(c),
+				    &out->clone, t);
+}
+
 /* ------------------------------------------------------------------- table */
 
 #define CODEC(name)                                                        \
@@ -192,6 +232,8 @@ CODEC(setxattr)
 CODEC(removexattr)
 CODEC(commit)
 CODEC(compact)
+CODEC(allocate)
+CODEC(clone)
 
 #define CHANGE(name, n, ...)                                               \
 	{ M_##name, apply_##name, enc_##name, dec_##name, n, { __VA_ARGS__ } }
@@ -208,6 +250,8 @@ static const struct change changes[] = {
 	CHANGE(removexattr, 1, AT(removexattr, attr)),
 	CHANGE(commit, 1, AT(commit, attr)),
 	CHANGE(compact, 1, AT(compact, attr)),
+	CHANGE(allocate, 1, AT(allocate, attr)),
+	CHANGE(clone, 1, AT(clone, attr)),
 };
 
 const struct change *core_change_of(uint16_t type)

@@ -16,6 +16,8 @@ union change_r {
 	struct m_removexattr_r removexattr;
 	struct m_commit_r commit;
 	struct m_compact_r compact;
+	struct m_allocate_r allocate;
+	struct m_clone_r clone;
 };
 
 struct change {

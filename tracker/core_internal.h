@@ -210,6 +210,7 @@ int core_serve_readlink(struct core *c, struct req *r, struct wr *w);
 int core_serve_getxattr(struct core *c, struct req *r, struct wr *w);
 int core_serve_listxattr(struct core *c, struct req *r, struct wr *w);
 int core_serve_getmap(struct core *c, struct req *r, struct wr *w);
+int core_serve_seekmap(struct core *c, struct req *r, struct wr *w);
 int core_lease(struct core *c, struct session *s, uint64_t ino);
 
 /* core_change.c */
@@ -267,6 +268,7 @@ int core_jobs_tick(struct core *c);
 
 /* core_status.c */
 int core_serve_statfs(struct core *c, struct req *r, struct wr *w);
+uint64_t core_room(struct core *c);	/* bytes of file that still fit */
 int core_serve_status(struct core *c, struct req *r, struct wr *w);
 
 #endif

@@ -102,6 +102,20 @@ int core_serve_listxattr(struct core *c, struct req *r, struct wr *w)
 	return err ? err : m_listxattr_r_encode(w, &out);
 }
 
+int core_serve_seekmap(struct core *c, struct req *r, struct wr *w)
+{
+	struct m_seekmap m;
+	struct m_seekmap_r out;
+	int err;
+
+	err = m_seekmap_decode(&m, &r->arena, r->body, r->len);
+	if (!err)
+		err = ns_seek(c->ns, &m, &out);
+	if (!err)
+		err = core_lease(c, r->session, m.ino);
+	return err ? err : m_seekmap_r_encode(w, &out);
+}
+
 int core_serve_getmap(struct core *c, struct req *r, struct wr *w)
 {
 	struct m_getmap m;

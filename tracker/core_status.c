@@ -9,11 +9,17 @@ static uint64_t times(const struct core *c)
 	return want ? want : 1;
 }
 
+uint64_t core_room(struct core *c)
+{
+	struct room room = swarm_room(c->swarm);
+
+	return room.capacity > room.used ?
+	       (room.capacity - room.used) / times(c) : 0;
+}
+
 int core_serve_statfs(struct core *c, struct req *r, struct wr *w)
 {
 	struct room room = swarm_room(c->swarm);
-	uint64_t left = room.capacity > room.used ? room.capacity - room.used
-						  : 0;
 	struct ns_count count;
 	struct m_statfs_r out;
 	struct m_statfs m;
@@ -25,7 +31,7 @@ int core_serve_statfs(struct core *c, struct req *r, struct wr *w)
 	ns_count(c->ns, &count);
 	out = (struct m_statfs_r){
 		.total = room.capacity / times(c),
-		.free = left / times(c),
+		.free = core_room(c),
 		.files = count.files,
 		.copies = c->cfg.copies,
 	};

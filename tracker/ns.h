@@ -74,6 +74,8 @@ int ns_listxattr(struct ns *ns, struct arena *a, uint64_t ino,
  * fit a frame, ask for fewer slots (one always fits). */
 int ns_getmap(struct ns *ns, struct arena *a, uint64_t ino, uint64_t first,
 	      uint32_t count, struct m_getmap_r *out);
+/* Where data, or a hole, is next.  The end of the file is a hole. */
+int ns_seek(struct ns *ns, const struct m_seekmap *m, struct m_seekmap_r *out);
 /* A chunk's particulars (holders empty); -ENOENT. */
 int ns_chunk(struct ns *ns, uint64_t id, struct m_chunk *out);
 struct ns_count {
@@ -109,8 +111,8 @@ int ns_removexattr(struct ns *ns, const struct m_removexattr *m,
 int ns_commit(struct ns *ns, struct arena *a, const struct m_commit *m,
 	      struct ns_now now, struct m_commit_r *out,
 	      struct ns_touched *t);
-/* What was pushed to the slot up to version m->expect becomes one slice,
- * beneath what was pushed later, and is to have as many copies as the chunk
+/* What was pushed to the slot up to version m->expect becomes one slice (or
+ * a few, with the holes that there were between them), beneath what was pushed later, and is to have as many copies as the chunk
  * in its place that wanted most.  @out->done is 0, and nothing changed, if
  * since then the slot was changed by anything but pushes (a truncate, a
  * compaction) or empty.  When nothing of the slice would be seen it is left
@@ -118,6 +120,16 @@ int ns_commit(struct ns *ns, struct arena *a, const struct m_commit *m,
 int ns_compact(struct ns *ns, const struct m_compact *m, struct ns_now now,
 	       struct m_compact_r *out, struct ns_touched *t);
 
+/* fallocate: what is punched or zeroed becomes a hole, the rest is a matter of
+ * size.  @out->done: as far as it got. */
+int ns_allocate(struct ns *ns, const struct m_allocate *m, struct ns_now now,
+		struct m_allocate_r *out, struct ns_touched *t);
+/* copy_file_range: slices of m->ino that name the chunks of m->from (which
+ * keep their numbers of copies).  Its times and size are as after a write.
+ * @out->deep is in @a.  -EOPNOTSUPP: nothing was done, the first slot would
+ * become too deep; -EINVAL, -EFBIG, as the message says. */
+int ns_clone(struct ns *ns, struct arena *a, const struct m_clone *m,
+	     struct ns_now now, struct m_clone_r *out, struct ns_touched *t);
 /* Delete an orphan for good (its chunks lose a reference); 0 also when it is
  * no orphan or gone.  1: a part of a large file went, call again. */
 int ns_reap(struct ns *ns, uint64_t ino, struct ns_now now);

@@ -118,6 +118,21 @@ int ns_chunk_ref(struct ns *ns, const struct m_push *p)
 	return set_refs(ns, p->chunk, refs + 1);
 }
 
+int ns_chunk_share(struct ns *ns, uint64_t id)
+{
+	struct db_stmt *s;
+	int err;
+
+	s = db_prep(ns->db, "UPDATE chunks SET refs=refs+1 "
+			    "WHERE id=?1 AND refs>0");
+	db_bind_u64(s, 1, id);
+	err = db_run(s);
+	if (err)
+		return err;
+	return db_changes(ns->db) == 1 ?
+	       0 : ns_damaged("no row, or no reference, of chunk", id);
+}
+
 int ns_chunk_unref(struct ns *ns, uint64_t id, struct ns_now now)
 {
 	struct db_stmt *s;

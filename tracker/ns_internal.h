@@ -8,14 +8,16 @@
  *   ns_xattr.c   extended attributes
  *   ns_attr.c    getattr, setattr
  *   ns_map.c     getmap, commit, compact
+ *   ns_range.c   fallocate: holes; where data is
+ *   ns_clone.c   chunks that several files share
  *   ns_dir.c     entries: lookup, readdir, mknod, link, unlink
  *   ns_rename.c  rename
  *   ns_reap.c    orphans
  *   ns_digest.c  MD5s of whole files
  *
  * Invariants of the database between operations:
- *   - chunks.refs is the number of slices, over all slots, that name it; it
- *     is in garbage exactly when that is 0;
+ *   - chunks.refs is the number of slices, over all slots of all files, that
+ *     name it; it is in garbage exactly when that is 0;
  *   - no slice reaches past its slot or past the size of its file, so that a
  *     file that grows again reads zeros;
  *   - an inode is in orphans exactly when its nlink is 0;
@@ -33,6 +35,11 @@
 #define NS_SLICE_BYTES 28	/* of a slice in slots.slices */
 #define NS_SEQ_STEP 1024	/* numbers that are reserved at once */
 #define NS_REAP_SLOTS 4096	/* of one call of ns_reap() */
+#define NS_MERGE_RUNS 4		/* of data, of a slot that was merged */
+#define NS_HOLE_SLOTS 1024	/* that one ns_allocate() goes through */
+#define NS_SEEK_SLOTS 2048	/* that one ns_seek() looks at */
+#define NS_CLONE_SLICES 1024	/* that one ns_clone() makes, about */
+#define NS_CLONE_DEEP 64	/* of a slot: more are copied, not cloned */
 
 /* A number that is never given twice, also after a crash: what is below
  * @mark in the table meta may have been given. */
@@ -110,6 +117,8 @@ void ns_new_content(struct ns_inode *in, struct ns_now want,
 
 /* One more slice names p->chunk (nothing for chunk 0). */
 int ns_chunk_ref(struct ns *ns, const struct m_push *p);
+/* One more slice names a chunk that one names already. */
+int ns_chunk_share(struct ns *ns, uint64_t id);
 int ns_chunk_unref(struct ns *ns, uint64_t id, struct ns_now now);
 
 /* ---- ns_copies.c ---- */
@@ -142,23 +151,35 @@ struct ns_stack {
 /* @st is zeroed before its first load; it may be loaded again and again. */
 int ns_stack_load(struct ns *ns, const struct ns_inode *in, uint64_t index,
 		  struct ns_stack *st);
+/* The first one at @index or behind it: 1; 0 there is none. */
+int ns_stack_next(struct ns *ns, const struct ns_inode *in, uint64_t index,
+		  struct ns_stack *st);
 void ns_stack_fini(struct ns_stack *st);
 /* Bytes that the slices map, counted at most once a byte of the slot. */
 uint64_t ns_stack_bytes(const struct ns_stack *st, uint32_t slot_size);
+/* The stack's slices alone, to be freed; NULL: no memory. */
+struct m_slice *ns_stack_slices(const struct ns_stack *st);
 /* Put @s (whose chunk the caller has referenced) on top; what it covers
  * whole goes.  -EBUSY: full. */
 int ns_stack_push(struct ns *ns, struct ns_stack *st,
 		  const struct ns_slice *s, struct ns_now now);
 /* @p, of which @len bytes count, in place of all slices pushed up to version
- * @expect; it becomes the bottom, and in->map the base. */
+ * @expect; it becomes the bottom, but for holes (as a few slices: at most
+ * NS_MERGE_RUNS), and in->map the base. */
 int ns_stack_merge(struct ns *ns, const struct ns_inode *in,
 		   struct ns_stack *st, uint64_t expect,
 		   const struct m_push *p, uint32_t len, struct ns_now now);
 /* Write it back as version in->map and account for it in @in. */
 int ns_stack_save(struct ns *ns, struct ns_inode *in, struct ns_stack *st);
-/* Delete at most @most slots from @first on: how many, or -errno. */
-int ns_slots_drop(struct ns *ns, struct ns_inode *in, uint64_t first,
-		  uint32_t most, struct ns_now now);
+/* Put @n slices, which no others of the stack lie on, in place of all: a
+ * change that is no push.  in->map is to be its version. */
+int ns_stack_replace(struct ns *ns, const struct ns_inode *in,
+		     struct ns_stack *st, const struct m_slice *v, uint32_t n,
+		     struct ns_now now);
+/* Delete at most @most slots of [*@first, @end): how many, or -errno; then
+ * *@first is behind the last of them. */
+int ns_slots_drop(struct ns *ns, struct ns_inode *in, uint64_t *first,
+		  uint64_t end, uint32_t most, struct ns_now now);
 /* Cut the map of @in to @size bytes. */
 int ns_slots_cut(struct ns *ns, struct ns_inode *in, uint64_t size,
 		 struct ns_now now);
@@ -166,6 +187,20 @@ int ns_slots_cut(struct ns *ns, struct ns_inode *in, uint64_t size,
  * damaged), and the one at @i. */
 int ns_slices_count(size_t len, uint32_t *n);
 struct ns_slice ns_slices_get(const void *blob, uint32_t i);
+
+/* ---- ns_range.c ---- */
+
+/* Nothing in [pos, end) any more: a change that is no push, unless nothing
+ * was there. */
+int ns_stack_hole(struct ns *ns, const struct ns_inode *in,
+		  struct ns_stack *st, uint32_t pos, uint32_t end,
+		  struct ns_now now);
+
+/* Bytes [*@off, @end) of @in become a hole, of which *@off is behind what was
+ * done when *@budget (slots that may be looked at) was used up.  in->map is
+ * to be the version of what changes. */
+int ns_hole(struct ns *ns, struct ns_inode *in, uint64_t *off, uint64_t end,
+	    uint32_t *budget, struct ns_now now);
 
 /* ---- ns_xattr.c ---- */
 

@@ -34,13 +34,15 @@ static int inode_del(struct ns *ns, const struct ns_inode *in)
 static int reap(struct ns *ns, uint64_t ino, struct ns_now now)
 {
 	struct ns_inode in;
+	uint64_t first = 0;
 	int err, n = 0;
 
 	err = ns_inode_get(ns, ino, &in);
 	if (err)
 		return err;
 	if (S_ISREG(in.a.mode))
-		n = ns_slots_drop(ns, &in, 0, NS_REAP_SLOTS, now);
+		n = ns_slots_drop(ns, &in, &first, UINT64_MAX,
+				  NS_REAP_SLOTS, now);
 	if (n < 0)
 		return n;
 	if (n < NS_REAP_SLOTS)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "ns_internal.h"
+#include "slices.h"
 
 /* --------------------------------------------------------------- packing */
 
@@ -61,6 +62,16 @@ void ns_stack_fini(struct ns_stack *st)
 	free(st->packed);
 }
 
+struct m_slice *ns_stack_slices(const struct ns_stack *st)
+{
+	struct m_slice *v = malloc((st->n + 1) * sizeof(*v));
+	uint32_t i;
+
+	for (i = 0; v && i < st->n; i++)
+		v[i] = st->v[i].s;
+	return v;
+}
+
 static int stack_room(struct ns_stack *st, uint32_t n)
 {
 	uint32_t cap = st->cap ? st->cap : 16;
@@ -107,6 +118,24 @@ static int stack_read(struct db_stmt *s, const struct ns_inode *in,
 	st->base = db_u64(s, 2);
 	st->bytes = ns_stack_bytes(st, in->a.slot_size);
 	return 0;
+}
+
+int ns_stack_next(struct ns *ns, const struct ns_inode *in, uint64_t index,
+		  struct ns_stack *st)
+{
+	struct db_stmt *s;
+	int got, err;
+
+	s = db_prep(ns->db, "SELECT " COLUMNS " FROM slots "
+			    "WHERE ino=?1 AND slot>=?2 ORDER BY slot LIMIT 1");
+	db_bind_u64(s, 1, in->a.ino);
+	db_bind_u64(s, 2, ns_min_i63(index));
+	got = db_step(s);
+	if (got != 1)
+		return got;
+	err = stack_read(s, in, st);
+	db_reset(s);
+	return err ? err : 1;
 }
 
 int ns_stack_load(struct ns *ns, const struct ns_inode *in, uint64_t index,
@@ -214,6 +243,29 @@ static int unref_all(struct ns *ns, const struct ns_slice *v, uint32_t n,
 	return err;
 }
 
+int ns_stack_replace(struct ns *ns, const struct ns_inode *in,
+		     struct ns_stack *st, const struct m_slice *v, uint32_t n,
+		     struct ns_now now)
+{
+	uint32_t i;
+	int err = 0;
+
+	/* references first: what goes may be the same chunks */
+	for (i = 0; !err && i < n; i++)
+		err = ns_chunk_share(ns, v[i].chunk);
+	if (!err)
+		err = unref_all(ns, st->v, st->n, now);
+	if (!err)
+		err = stack_room(st, n);
+	if (err)
+		return err;
+	for (i = 0; i < n; i++)
+		st->v[i] = (struct ns_slice){ v[i], in->map };
+	st->n = n;
+	st->base = in->map;
+	return 0;
+}
+
 /* Do the slices together cover [pos, end)? */
 static int is_covered(const struct ns_slice *v, uint32_t n, uint32_t pos,
 		      uint32_t end)
@@ -229,38 +281,76 @@ static int is_covered(const struct ns_slice *v, uint32_t n, uint32_t pos,
 	return pos >= end;
 }
 
+/* The runs of data that the @old lowest slices show of @whole, which is to be
+ * in their place, as slices of its chunk; holes stay holes, unless there are
+ * too many.  Runs that newer slices cover are left out: nothing of them would
+ * be seen (but the holes between, and what zeros deleted that have sunk to the
+ * bottom since, and are forgotten; only then can they: what is older lies
+ * beneath them). */
+static int merged_runs(const struct ns_stack *st, uint32_t old,
+		       const struct m_slice *whole, struct m_slice *out,
+		       uint32_t *n)
+{
+	struct m_slice *all = ns_stack_slices(st), *v = NULL;
+	size_t i, n_v = 0;
+	uint32_t kept = 0;
+	int err = all ? slices_take(all, old, whole->pos, whole->len,
+				    whole->pos, &v, &n_v) : -ENOMEM;
+
+	for (i = 0; !err && i < n_v; i++) {
+		if (kept && out[kept - 1].pos + out[kept - 1].len == v[i].pos)
+			out[kept - 1].len += v[i].len;
+		else if (kept == NS_MERGE_RUNS || kept == old)
+			break;
+		else
+			out[kept++] = v[i];
+	}
+	if (i < n_v) {		/* too many */
+		out[0] = *whole;
+		kept = 1;
+	}
+	for (*n = i = 0; i < kept; i++) {
+		uint32_t pos = out[i].pos, len = out[i].len;
+
+		if (!is_covered(st->v + old, st->n - old, pos, pos + len))
+			out[(*n)++] = (struct m_slice){
+				pos, len, whole->chunk,
+				whole->chunk ? whole->off + pos - whole->pos
+					     : 0 };
+	}
+	free(all);
+	free(v);
+	return err;
+}
+
 int ns_stack_merge(struct ns *ns, const struct ns_inode *in,
 		   struct ns_stack *st, uint64_t expect,
 		   const struct m_push *p, uint32_t len, struct ns_now now)
 {
-	struct ns_slice bottom = {
-		.s = { .pos = p->pos, .len = len, .chunk = p->chunk,
-		       .off = p->chunk ? p->off : 0 },
-		.pushed = expect,
-	};
+	struct m_slice whole = { p->pos, len, p->chunk,
+				 p->chunk ? p->off : 0 };
+	struct m_slice runs[NS_MERGE_RUNS];
 	struct m_push push = *p;
-	uint32_t old = 0;
-	int err = 0, needed;
+	uint32_t old = 0, n = 0, i;
+	int err;
 
 	while (old < st->n && st->v[old].pushed <= expect)
 		old++;
-	/* If nothing is left of what was merged, then it has nothing to show
-	 * but the holes between, and what zeros deleted that have sunk to the
-	 * bottom since, and are forgotten.  (Only then can they: what is
-	 * older lies beneath them.) */
-	needed = old && !is_covered(st->v + old, st->n - old, p->pos,
-				    p->pos + len);
-	/* the reference first: what goes may be its own chunk */
-	if (needed)
+	err = old ? merged_runs(st, old, &whole, runs, &n) : 0;
+	/* the references first: what goes may be its own chunk */
+	if (!err && n)
 		err = ns_most_copies(ns, st->v, old, &push.copies);
-	if (!err && needed)
+	if (!err && n)
 		err = ns_chunk_ref(ns, &push);
+	for (i = 1; !err && i < n && p->chunk; i++)
+		err = ns_chunk_share(ns, p->chunk);
 	if (!err)
 		err = unref_all(ns, st->v, old, now);
 	if (err)
 		return err;
-	if (needed)
-		st->v[--old] = bottom;
+	for (i = 0; i < n; i++)
+		st->v[old - n + i] = (struct ns_slice){ runs[i], expect };
+	old -= n;
 	memmove(st->v, st->v + old, (st->n - old) * sizeof(*st->v));
 	st->n -= old;
 	drop_bottom_zeros(st);
@@ -321,19 +411,20 @@ int ns_stack_save(struct ns *ns, struct ns_inode *in, struct ns_stack *st)
 
 /* ----------------------------------------------------------- many slots */
 
-int ns_slots_drop(struct ns *ns, struct ns_inode *in, uint64_t first,
-		  uint32_t most, struct ns_now now)
+int ns_slots_drop(struct ns *ns, struct ns_inode *in, uint64_t *first,
+		  uint64_t end, uint32_t most, struct ns_now now)
 {
 	struct ns_stack st = { 0 };
 	struct db_stmt *s;
 	int err, got, n = 0;
 
 	s = db_prep(ns->db, "SELECT " COLUMNS " FROM slots "
-			    "WHERE ino=?1 AND slot>=?2 ORDER BY slot "
-			    "LIMIT ?3");
+			    "WHERE ino=?1 AND slot>=?2 AND slot<?3 "
+			    "ORDER BY slot LIMIT ?4");
 	db_bind_u64(s, 1, in->a.ino);
-	db_bind_u64(s, 2, first);
-	db_bind_u64(s, 3, most);
+	db_bind_u64(s, 2, *first);
+	db_bind_u64(s, 3, ns_min_i63(end));
+	db_bind_u64(s, 4, most);
 	while ((got = db_step(s)) == 1) {
 		err = stack_read(s, in, &st);
 		if (!err)
@@ -347,7 +438,9 @@ int ns_slots_drop(struct ns *ns, struct ns_inode *in, uint64_t first,
 		n++;
 	}
 	if (!got && n)
-		got = row_del(ns, in->a.ino, first, st.index);
+		got = row_del(ns, in->a.ino, *first, st.index);
+	if (!got && n)
+		*first = st.index + 1;
 	ns_stack_fini(&st);
 	return got ? got : n;
 }
@@ -357,13 +450,14 @@ int ns_slots_cut(struct ns *ns, struct ns_inode *in, uint64_t size,
 {
 	uint64_t index = size / in->a.slot_size;
 	uint32_t len = (uint32_t)(size % in->a.slot_size);
+	uint64_t first = len ? index + 1 : index;
 	struct ns_stack st = { 0 };
 	int err, n;
 
 	in->map++;
 	do
-		n = ns_slots_drop(ns, in, len ? index + 1 : index,
-				  NS_REAP_SLOTS, now);
+		n = ns_slots_drop(ns, in, &first, UINT64_MAX, NS_REAP_SLOTS,
+				  now);
 	while (n == NS_REAP_SLOTS);
 	if (n < 0 || !len)
 		return n < 0 ? n : 0;

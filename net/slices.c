@@ -161,6 +161,46 @@ int slices_resolve(const struct m_slice *stack, size_t n, uint32_t pos,
 	return 0;
 }
 
+/* Does @s go on where @v ends, in the slot and in the chunk? */
+static int goes_on(const struct m_slice *v, const struct m_slice *s)
+{
+	return v->chunk == s->chunk && v->pos + v->len == s->pos &&
+	       v->off + v->len == s->off;
+}
+
+int slices_take(const struct m_slice *stack, size_t n, uint32_t pos,
+		uint32_t len, uint32_t to, struct m_slice **out,
+		size_t *n_out)
+{
+	struct piece *pieces;
+	struct m_slice *v;
+	size_t i, n_pieces, kept = 0;
+	int err;
+
+	if (len > UINT32_MAX - to)
+		return -EBADMSG;
+	err = slices_resolve(stack, n, pos, len, &pieces, &n_pieces);
+	if (err)
+		return err;
+	v = malloc((n_pieces + 1) * sizeof(*v));
+	for (i = 0; v && i < n_pieces; i++) {
+		const struct piece *p = &pieces[i];
+		struct m_slice s = { .pos = p->pos - pos + to, .len = p->len,
+				     .chunk = p->chunk, .off = p->off };
+
+		if (!s.chunk)
+			continue;
+		if (kept && goes_on(&v[kept - 1], &s))
+			v[kept - 1].len += s.len;
+		else
+			v[kept++] = s;
+	}
+	free(pieces);
+	*out = v;
+	*n_out = kept;
+	return v ? 0 : -ENOMEM;
+}
+
 uint32_t slices_end(const struct m_slice *stack, size_t n)
 {
 	uint32_t end = 0;

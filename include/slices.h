@@ -26,6 +26,13 @@ struct piece {
  * UINT32_MAX or there are more than MSG_SLICES_MAX. */
 int slices_resolve(const struct m_slice *stack, size_t n, uint32_t pos,
 		   uint32_t len, struct piece **out, size_t *n_out);
+/* What is seen in [pos, pos+len) of the stack, as a stack of its own without
+ * zeros that begins at @to where @stack's begins at @pos: disjoint slices, in
+ * order.  What none of them covers was a hole.  Errors as above, and -EBADMSG
+ * when @to + @len passes UINT32_MAX. */
+int slices_take(const struct m_slice *stack, size_t n, uint32_t pos,
+		uint32_t len, uint32_t to, struct m_slice **out,
+		size_t *n_out);
 /* The end of the highest byte that a slice covers. */
 uint32_t slices_end(const struct m_slice *stack, size_t n);
 /* Is this stack worth compacting?  (more than SLICES_DEEP) */
