@@ -32,14 +32,14 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   local_packet local peer_push peer_share peer opts plan part get \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
 	   file_compact file_ahead file_plan file_read file_write file_drain file \
-	   tree_node tree mountpoint kernel ops ops_dir ops_list ops_attr ops_file \
+	   tree_node tree atimes mountpoint kernel ops ops_dir ops_tmpfile ops_list ops_attr ops_file \
 	   ops_xattr ops_virtual ops_front mount_opts
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
 CLI     := pspfs_main bars cli cli_where cli_status cli_info cli_list \
 	   cli_track cli_get cli_share cli_replicate member distribute_put \
 	   distribute_verify distribute file_md5 hidden cli_distribute
-TRACKER := db_schema db_sqlite ns ns_chunk ns_copies ns_slot ns_xattr ns_attr \
+TRACKER := db_schema db_sqlite ns ns_chunk ns_copies ns_slot ns_xattr ns_acl ns_attr \
 	   ns_map ns_dir ns_rename ns_reap ns_digest placement locations lru \
 	   relay relay_seek leases sessions swarm swarm_copies garbage repair jobs core_ns \
 	   core_chunk core_change core_late core_digest core_job core_status \

@@ -8,7 +8,8 @@
  *
  * Session flags that libfuse 3.14 does not know (HANDLE_KILLPRIV_V2) are put
  * into the INIT reply as it is written, and what the kernel then says in its
- * requests is read off them as they come in.
+ * requests is read off them as they come in.  So is a request that it does
+ * not know, TMPFILE: it becomes a CREATE, which it is but for the name.
  *
  * Threads: kernel_mount() and kernel_run() on the main thread, which makes
  *          up to KERNEL_THREADS workers; kernel_stop() from any other.
@@ -55,5 +56,7 @@ void kernel_attr_gone(fuse_ino_t ino);
 void kernel_init(void *userdata, struct fuse_conn_info *conn);
 /* Is the request that this worker handles to clear suid and sgid bits? */
 int kernel_kills_suid(void);
+/* Is the CREATE that it handles to make a file without a name? */
+int kernel_is_tmpfile(void);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * ops_xattr -- extended attributes: user.*, trusted.*, security.*.
+ * ops_xattr -- extended attributes: user.*, trusted.*, security.*, and ACLs,
+ * which the kernel checks; the tracker keeps them in step with the mode.
  *
  * Most inodes have none, which their attributes tell: the common question
  * (is there a security.capability?) is answered without the tracker.
@@ -10,10 +11,16 @@
 
 #include "ops_call.h"
 
+static int is_acl(const char *name)
+{
+	return !strcmp(name, "system.posix_acl_access") ||
+	       !strcmp(name, "system.posix_acl_default");
+}
+
 static int kept(const char *name)
 {
 	return !strncmp(name, "user.", 5) || !strncmp(name, "trusted.", 8) ||
-	       !strncmp(name, "security.", 9);
+	       !strncmp(name, "security.", 9) || is_acl(name);
 }
 
 /* A call about xattr @name of @ino; NULL: answered. */
@@ -168,6 +175,9 @@ void ops_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
 		.value = { value, (uint32_t)size },
 		.flags = (uint32_t)flags,
 	};
+	if (!strcmp(name, "system.posix_acl_access") &&
+	    (call_kill_bits(c) & SET_KILL_SGID))
+		m.flags |= SETXATTR_KILL_SGID;
 	tree_touch(c->ops->tree, c->ino);
 	m_setxattr_encode(&w, &m);
 	call_send(c, M_setxattr, &w, setxattr_done);

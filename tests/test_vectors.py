@@ -46,6 +46,7 @@ RECORDS = {
     ],
     "placed": [("id", "u64"), ("targets", ["u32"])],
     "held": [("id", "u64"), ("kind", "u8")],
+    "access": [("ino", "u64"), ("atime_s", "i64"), ("atime_ns", "u32")],
     "part": [
         ("num", "u32"), ("chunks", "u64"), ("done", "u64"), ("bytes", "u64"),
         ("failed", "u64"), ("ended", "u8"),
@@ -105,7 +106,9 @@ MESSAGES = {
         ("seq", "u64"), ("ack", "u64"), ("parent", "u64"), ("name", "str"),
         ("mode", "u32"), ("uid", "u32"), ("gid", "u32"), ("rdev", "u32"),
         ("excl", "u8"), ("target", "str"), ("slot_size", "u32"),
+        ("umask", "u32"), ("tmpfile", "u8"),
     ],
+    "accessed": [("inos", ["access"])],
     "digest_r": [("version", "u64"), ("known", "u8"), ("md5", "md5")],
     "progress": [("job", "u64"), ("part", "part")],
     "complete": [("job", "u64"), ("ino", "u64"), ("via", "u8")],

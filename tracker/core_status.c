@@ -28,6 +28,7 @@ int core_serve_statfs(struct core *c, struct req *r, struct wr *w)
 		.free = left / times(c),
 		.files = count.files,
 		.copies = c->cfg.copies,
+		.files_max = c->cfg.files_max,
 	};
 	return m_statfs_r_encode(w, &out);
 }

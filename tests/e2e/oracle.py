@@ -69,6 +69,8 @@ class Player:
             return getattr(self, step[0])(*step[1:])
         except OSError as e:
             return name_of(e.errno)
+        except KeyError:        # it could not be opened
+            return "no handle"
 
     def close(self):
         self.ids(0, 0)

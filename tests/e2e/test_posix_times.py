@@ -42,8 +42,7 @@ CALLS = {
     "utimens_bad": ("utimens", "d/f", (0, 1000000000), (0, 0)), "utimens_neg": ("utimens", "d/f", (0, -1), (0, 0)),
     "utimens_set": ("utimens", "d/f", (2**31, 1), (2**31, 2)),
     "utimens_link": ("utimens", "d/l", (2**31, 1), (2**31, 2), AT_SYMLINK_NOFOLLOW),
-    "setx": ("setx", "d/f", "user.b", b"1"), "setx_same": ("setx", "d/f", "user.a", b"1"),
-    "setx_bad": ("setx", "d/f", "user.a", b"1", 1), "rmx": ("rmx", "d/f", "user.a"), "rmx_none": ("rmx", "d/f", "user.c"),
+    "setx": ("setx", "d/f", "user.b", b"1"), "setx_bad": ("setx", "d/f", "user.a", b"1", 1), "rmx": ("rmx", "d/f", "user.a"), "rmx_none": ("rmx", "d/f", "user.c"),
     "getx": ("getx", "d/f", "user.a"), "listx": ("listx", "d/f"),
 }
 for call, step in CALLS.items():
