@@ -17,10 +17,19 @@ static int is_acl(const char *name)
 	       !strcmp(name, "system.posix_acl_default");
 }
 
-static int kept(const char *name)
+/* 0, or why there can be no attribute of that name. */
+static int name_check(const char *name)
 {
-	return !strncmp(name, "user.", 5) || !strncmp(name, "trusted.", 8) ||
-	       !strncmp(name, "security.", 9) || is_acl(name);
+	static const char *const spaces[] = { "user.", "trusted.",
+					      "security." };
+
+	for (size_t i = 0; i < sizeof(spaces) / sizeof(spaces[0]); i++) {
+		size_t n = strlen(spaces[i]);
+
+		if (!strncmp(name, spaces[i], n))
+			return name[n] ? 0 : -EINVAL;
+	}
+	return is_acl(name) ? 0 : -EOPNOTSUPP;
 }
 
 /* A call about xattr @name of @ino; NULL: answered. */
@@ -34,8 +43,8 @@ static struct call *call_xattr(fuse_req_t req, fuse_ino_t ino,
 		return NULL;
 	c->ino = ops_ino(c->ops, ino);
 	err = ops_name(c->name, name);
-	if (!kept(name))
-		err = -EOPNOTSUPP;
+	if (!err)
+		err = name_check(name);
 	if (err) {
 		call_fail(c, err);
 		return NULL;

@@ -32,6 +32,11 @@ TICK = 0.012            # longer than a step of the local clock
 KINDS = ("file", "dir", "fifo", "sock", "char", "block", "link")
 
 
+def link_open(fd, path):
+    """Give a name to what is open, as open(2)'s manual shows it for O_TMPFILE."""
+    check(libc.linkat(AT_FDCWD, b"/proc/self/fd/%d" % fd, AT_FDCWD, os.fsencode(path), AT_SYMLINK_FOLLOW))
+
+
 def name_of(err):
     return errno.errorcode.get(err, str(err))
 
@@ -60,11 +65,13 @@ class Player:
     def __init__(self, roots):
         self.roots, self.turn = [os.open(r, os.O_RDONLY) for r in roots], 0
         self.paths = roots
-        self.fds, self.times = {}, {}
+        self.fds, self.at, self.times = {}, {}, {}
 
     def play(self, step):
-        os.fchdir(self.roots[self.turn % len(self.roots)])
         self.turn += 1
+        if step[0].startswith("flink"):         # a link stays on its mount
+            self.turn = self.at.get(step[1], 0)
+        os.fchdir(self.roots[self.turn % len(self.roots)])
         try:
             return getattr(self, step[0])(*step[1:])
         except OSError as e:
@@ -219,7 +226,7 @@ class Player:
         if fd is None:
             os.close(got)
         else:
-            self.fds[fd] = got
+            self.fds[fd], self.at[fd] = got, self.turn
 
     def shut(self, fd):
         os.close(self.fds.pop(fd))
@@ -228,7 +235,10 @@ class Player:
         return os.read(self.fds[fd], n) if off is None else os.pread(self.fds[fd], n, off)
 
     def write(self, fd, data, off=None):
-        return os.write(self.fds[fd], data) if off is None else os.pwrite(self.fds[fd], data, off)
+        n = os.write(self.fds[fd], data) if off is None else os.pwrite(self.fds[fd], data, off)
+        if len(self.roots) > 1:         # what other mounts are promised to see
+            os.fsync(self.fds[fd])
+        return n
 
     def fstat(self, fd, *fields):
         return self.fields(os.fstat(self.fds[fd]), fields)
@@ -253,9 +263,7 @@ class Player:
         return sorted(os.listdir(self.fds[fd]))
 
     def flink(self, fd, name):
-        """Give a name to what is open, as linkat(2)'s manual shows it."""
-        check(libc.linkat(AT_FDCWD, b"/proc/self/fd/%d" % self.fds[fd], AT_FDCWD,
-                          os.fsencode(name), AT_SYMLINK_FOLLOW))
+        link_open(self.fds[fd], name)
 
     def flink_empty(self, fd, name):
         check(libc.linkat(self.fds[fd], b"", AT_FDCWD, os.fsencode(name), AT_EMPTY_PATH))

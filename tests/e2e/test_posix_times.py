@@ -71,7 +71,9 @@ for how, steps in {
 T.case("write_keeps_mtime_set", ("open", "h", "f", os.O_CREAT | os.O_RDWR), ("write", "h", b"abc"),
        ("utimens", "f", (100, 1), (200, 2)), ("times_of", "f"), ("shut", "h"), ("times_of", "f"))
 
-# relatime: a read tells when it was, if that was before the last change, or long ago.
+# relatime: a read tells when it was, if that was before the last change, or long ago.  Another mount
+# sees it late, so these are played on one.
+R = Table()
 READ = {
     "read": (("open", "h", "x", os.O_RDONLY), ("read", "h", 3), ("shut", "h")),
     "read_none": (("open", "h", "x", os.O_RDONLY), ("read", "h", 0), ("shut", "h")),
@@ -82,14 +84,14 @@ READ = {
 NOW = 4000000000
 for how, steps in READ.items():
     for when, (a, m) in {"before": (100, 200), "after": (200, 100), "same": (100, 100), "future": (NOW, 100)}.items():
-        T.case(f"atime_{how}_{when}", ("put", "x", b"content"), ("utimens", "x", (a, 5), (m, 5)), ("snap", "x"),
+        R.case(f"atime_{how}_{when}", ("put", "x", b"content"), ("utimens", "x", (a, 5), (m, 5)), ("snap", "x"),
                *steps, ("moved", "x"))
-    T.case(f"atime_{how}_new", ("put", "x", b"content"), ("snap", "x"), *steps, ("moved", "x"))
-    T.case(f"atime_{how}_twice", ("put", "x", b"content"), ("snap", "x"), *steps, ("snap", "x"), *steps, ("moved", "x"))
-T.case("atime_readdir", ("mkdir", "d"), ("create", "d/x"), ("snap", "d"), ("ls", "d"), ("moved", "d"), ("snap", "d"),
+    R.case(f"atime_{how}_new", ("put", "x", b"content"), ("snap", "x"), *steps, ("moved", "x"))
+    R.case(f"atime_{how}_twice", ("put", "x", b"content"), ("snap", "x"), *steps, ("snap", "x"), *steps, ("moved", "x"))
+R.case("atime_readdir", ("mkdir", "d"), ("create", "d/x"), ("snap", "d"), ("ls", "d"), ("moved", "d"), ("snap", "d"),
        ("ls", "d"), ("moved", "d"), ("create", "d/y"), ("snap", "d"), ("ls", "d"), ("moved", "d"), ("stat", "d/y", "size"),
        ("snap", "d"), ("open", None, "d", os.O_RDONLY), ("moved", "d"))
-T.case("atime_readlink", ("symlink", "t", "l"), ("snap", "l"), ("readlink", "l"), ("moved", "l"), ("snap", "l"),
+R.case("atime_readlink", ("symlink", "t", "l"), ("snap", "l"), ("readlink", "l"), ("moved", "l"), ("snap", "l"),
        ("readlink", "l"), ("moved", "l"))
 
 # What they may be.  (ext4 keeps 34 bits of seconds; what is within them is compared.)
@@ -107,11 +109,14 @@ def test_as_locally(swarm, mounts):
     T.check(swarm, mounts)
 
 
+def test_relatime_as_locally(swarm):
+    R.check(swarm, 1)
+
+
 @pytest.mark.parametrize("seconds", (-(2**40), -(2**31) - 1, 15032385536, 2**40, 2**55))
 def test_seconds_that_a_disk_cannot_keep(pair, seconds):
     """64 bits of them are kept as they are, where ext4 takes the nearest that it has."""
     a, b = pair
     open(f"{a}/f", "w").close()
-    os.utime(f"{a}/f", ns=(seconds * 10**9 + 5, seconds * 10**9 + 6)) if abs(seconds) < 2**33 else \
-        os.utime(f"{a}/f", (seconds, seconds))
+    os.utime(f"{a}/f", (seconds, seconds))
     assert int(os.stat(f"{b}/f").st_mtime) == seconds and int(os.stat(f"{b}/f").st_atime) == seconds
