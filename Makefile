@@ -59,7 +59,7 @@ UNIT_FS      := unit_store unit_cache unit_slices unit_young unit_source \
 		unit_opts unit_byte_range unit_local unit_parts_plan unit_link unit_peer \
 		unit_shelf unit_tree unit_mount_opts unit_track unit_extents unit_file \
 		unit_file_map unit_file_random unit_virtual
-UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_map unit_ns_chunk unit_ns_copies \
+UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_acl unit_ns_nameless unit_ns_map unit_ns_chunk unit_ns_copies \
 		unit_ns_digest unit_ns_model unit_placement unit_lru unit_sessions \
 		unit_leases unit_swarm unit_repair unit_repair_copies unit_jobs unit_digest unit_server \
 		sim_tracker sim_relay
