@@ -254,3 +254,36 @@ def test_numbers_never_change(make_swarm):
     open(b.path("d", "2"), "w").close()
     assert os.stat(b.path("moved")).st_ino == was["d/1"]
     assert os.stat(a.path("d", "2")).st_ino not in was.values()
+
+
+# ------------------------------------------------------------------ how it is mounted
+
+def test_read_only(make_swarm):
+    s = make_swarm(peers=1)
+    a = s.peers[0].mnt
+    b = s.add_peer(**{"ro,capacity": "4G"}).mnt
+    os.mkdir(f"{a}/d")
+    with open(f"{a}/f", "w") as f:
+        f.write("content")
+    os.setxattr(f"{a}/f", "user.a", b"1")
+    for call, *args in (
+            (os.open, f"{b}/f", os.O_WRONLY), (os.open, f"{b}/f", os.O_RDWR), (os.open, f"{b}/new", os.O_CREAT),
+            (os.open, f"{b}/f", os.O_TRUNC), (os.open, b, os.O_TMPFILE | os.O_RDWR), (os.mkdir, f"{b}/new"),
+            (os.mkfifo, f"{b}/new"), (os.symlink, "x", f"{b}/new"), (os.link, f"{b}/f", f"{b}/new"),
+            (os.rename, f"{b}/f", f"{b}/new"), (os.unlink, f"{b}/f"), (os.rmdir, f"{b}/d"), (os.chmod, f"{b}/f", 0o600),
+            (os.chown, f"{b}/f", 1, 1), (os.truncate, f"{b}/f", 0), (os.utime, f"{b}/f", (1, 2)),
+            (os.setxattr, f"{b}/f", "user.b", b"1"), (os.removexattr, f"{b}/f", "user.a")):
+        assert refused(call, *args) == errno.EROFS, call
+    assert refused(os.mkdir, f"{b}/d") == errno.EEXIST
+    assert not os.access(f"{b}/f", os.W_OK) and os.access(f"{b}/f", os.R_OK)
+    was = os.stat(f"{b}/f")
+    assert open(f"{b}/f").read() == "content" and os.stat(f"{b}/f") == was
+
+
+def test_noatime(make_swarm):
+    s = make_swarm(peers=1, peer_options={"noatime,capacity": "4G"})
+    f = s.peers[0].path("f")
+    with open(f, "w") as out:
+        out.write("content")
+    os.utime(f, (100, 200))
+    assert open(f).read() == "content" and os.stat(f).st_atime == 100

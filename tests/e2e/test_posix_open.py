@@ -194,3 +194,18 @@ def test_a_read_is_seen_elsewhere(pair):
     assert st.st_atime_ns == os.stat(f"{b}/f").st_atime_ns and st.st_mtime == 200 and st.st_ctime_ns > was
     os.utime(f"{b}/f", (50, 200))
     assert os.stat(f"{a}/f").st_atime == 50
+
+
+@pytest.mark.parametrize("flags", (os.O_SYNC, os.O_DSYNC, os.O_SYNC | os.O_DIRECT, os.O_SYNC | os.O_APPEND),
+                         ids=("sync", "dsync", "direct", "append"))
+def test_a_synchronous_write_is_done_when_it_returns(pair, flags):
+    """Others see it, though nobody closes or syncs."""
+    a, b = pair
+    buf = mmap.mmap(-1, 4096)           # where O_DIRECT wants it
+    fd = os.open(f"{a}/f", O | flags)
+    for k in range(3):
+        buf[:] = bytes([65 + k]) * 4096
+        assert os.write(fd, buf) == 4096
+        with open(f"{b}/f", "rb") as f:
+            assert f.read() == b"".join(bytes([65 + i]) * 4096 for i in range(k + 1))
+    os.close(fd)
