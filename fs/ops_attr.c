@@ -169,7 +169,8 @@ static uint32_t set_bits(int to_set)
 
 /*
  * chown(2) of neither user nor group: anybody may, unless it takes set-id
- * bits away.
+ * bits away.  The same comes before a write(2) that takes them away, which
+ * whoever has the file open may: the kernel has asked nothing else of it.
  */
 static void chown_none(struct call *c, struct answer *a)
 {
@@ -179,6 +180,7 @@ static void chown_none(struct call *c, struct answer *a)
 	if (call_getattr_done(c, a, &attr))
 		return;
 	if (uid && uid != attr.uid && !S_ISDIR(attr.mode) &&
+	    !files_has_handles(c->ops->files, c->ino) &&
 	    ((attr.mode & S_ISUID) ||
 	     ((attr.mode & S_ISGID) &&
 	      ((attr.mode & S_IXGRP) || !call_in_group(c, &attr))))) {
