@@ -409,6 +409,10 @@ class Table(dict):
         assert name not in self, f"two cases are named {name}"
         self[name] = steps
 
+    def part(self, k, n):
+        """Every n-th case."""
+        return Table(list(self.items())[k::n])
+
     def check(self, swarm, mounts):
         lines = differences(self, swarm, mounts)
         assert not lines, f"{len(lines)} differences:\n" + "\n".join(lines)

@@ -135,6 +135,7 @@ T.case("chown_values", ("create", "f"), *[("chown", "f", u, g) for u in (0, 1, 6
                                           for g in (0, 2**32 - 2, -1)], ("stat", "f"))
 
 
+@pytest.mark.parametrize("part", range(6))
 @pytest.mark.parametrize("mounts", (1, 2))
-def test_as_locally(swarm, mounts):
-    T.check(swarm, mounts)
+def test_as_locally(swarm, mounts, part):
+    T.part(part, 6).check(swarm, mounts)
