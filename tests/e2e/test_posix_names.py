@@ -144,9 +144,10 @@ T.case("link_flags", ("create", "f"), ("symlink", "f", "l"), ("mkdir", "d"), ("s
        ("link", "none", "c"), ("link", "f", "none/c"), ("link", "f", "c", 1))
 
 
+@pytest.mark.parametrize("part", range(4))
 @pytest.mark.parametrize("mounts", (1, 2))
-def test_as_locally(swarm, mounts):
-    T.check(swarm, mounts)
+def test_as_locally(swarm, mounts, part):
+    T.part(part, 4).check(swarm, mounts)
 
 
 @pytest.mark.parametrize("mounts", (1, 2))
