@@ -33,19 +33,19 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   local_packet local peer_push peer_share peer opts plan part get \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
 	   file_compact file_ahead file_plan file_read file_write file_drain file \
-	   tree_node tree mountpoint signals pending kernel held ops ops_dir \
-	   ops_list ops_attr ops_lock_call ops_lock ops_file ops_content ops_xattr \
-	   ops_virtual ops_front mount_opts
+	   tree_node tree atimes mountpoint signals pending kernel held ops ops_dir \
+	   ops_tmpfile ops_list ops_attr ops_lock_call ops_lock ops_file \
+	   ops_content ops_xattr ops_virtual ops_front mount_opts
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
 CLI     := pspfs_main bars cli cli_where cli_status cli_info cli_list \
 	   cli_track cli_get cli_share cli_replicate member distribute_put \
 	   distribute_verify distribute file_md5 hidden cli_distribute
-TRACKER := db_schema db_sqlite ns ns_chunk ns_copies ns_slot ns_xattr ns_attr \
-	   ns_map ns_range ns_clone ns_dir ns_rename ns_reap ns_digest placement \
-	   locations lru relay relay_seek leases locks_wait locks sessions swarm \
-	   swarm_copies garbage repair jobs core_ns core_chunk core_change \
-	   core_late core_lock core_digest core_job core_status \
+TRACKER := db_schema db_sqlite ns ns_chunk ns_copies ns_slot ns_xattr ns_acl \
+	   ns_attr ns_map ns_range ns_clone ns_dir ns_rename ns_reap ns_digest \
+	   placement locations lru relay relay_seek leases locks_wait locks \
+	   sessions swarm swarm_copies garbage repair jobs core_ns core_chunk \
+	   core_change core_late core_lock core_digest core_job core_status \
 	   core_orphans core_hello core_out core core_open meta probe relayd \
 	   relayd_io server_ask server
 TRACKER_MAIN := options main
@@ -60,12 +60,13 @@ UNIT_NET     := unit_text unit_log unit_codec unit_msg unit_slices unit_md5 unit
 		unit_loop unit_rpc unit_rpc_ends unit_rpc_wire unit_dgram unit_daemon unit_buf
 UNIT_FS      := unit_store unit_cache unit_young unit_source \
 		unit_opts unit_byte_range unit_local unit_parts_plan unit_link unit_peer \
-		unit_shelf unit_tree unit_mount_opts unit_track unit_extents unit_file \
-		unit_file_map unit_file_random unit_virtual \
-		unit_signals unit_pending
-UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_map unit_ns_chunk unit_ns_copies \
-	   unit_ns_digest unit_ns_range unit_ns_clone unit_ns_model unit_placement \
-	   unit_lru unit_sessions unit_leases unit_locks unit_swarm unit_repair \
+	   unit_shelf unit_tree unit_atimes unit_mount_opts unit_track unit_extents \
+	   unit_file unit_file_map unit_file_random unit_virtual unit_signals \
+	   unit_pending
+UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_acl \
+	   unit_ns_nameless unit_ns_map unit_ns_chunk unit_ns_copies unit_ns_digest \
+	   unit_ns_range unit_ns_clone unit_ns_model unit_placement unit_lru \
+	   unit_sessions unit_leases unit_locks unit_swarm unit_repair \
 	   unit_repair_copies unit_jobs unit_digest unit_server \
 		sim_tracker sim_relay
 

@@ -252,7 +252,7 @@ static void overlay(const struct file *f, struct m_attr *a)
 	a->mtime_s = a->ctime_s = f->mtime_s;
 	a->mtime_ns = a->ctime_ns = f->mtime_ns;
 	if (f->kill_suid) {
-		if (a->mode & S_IXGRP)
+		if ((a->mode & S_IXGRP) || (f->kill_suid & CLEAR_SGID))
 			a->mode &= ~(uint32_t)S_ISGID;
 		a->mode &= ~(uint32_t)S_ISUID;
 	}

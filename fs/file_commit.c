@@ -109,7 +109,7 @@ static int encode(struct file *f, struct commit *c)
 {
 	struct m_commit m = { .ino = f->ino, .sync = c->sync,
 			      .mtime_s = f->mtime_s, .mtime_ns = f->mtime_ns,
-			      .clear_suid = f->kill_suid };
+			      .clear_suid = (uint8_t)f->kill_suid };
 	const struct extent *e = TAILQ_FIRST(&f->extents);
 	int err;
 

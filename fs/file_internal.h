@@ -258,7 +258,7 @@ struct file {
 	uint64_t local_end;	/* of uncommitted data; 0: none */
 	int64_t mtime_s;	/* of the last local write */
 	uint32_t mtime_ns;
-	int kill_suid;
+	int kill_suid;		/* enum clear_bits */
 	int fenced;		/* see files_fence() */
 
 	struct extent_list extents;	/* in the order of sealing */

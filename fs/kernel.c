@@ -58,7 +58,7 @@ static struct kernel *session;	/* one a process */
 /* While it can be told things. */
 static struct fuse_session *_Atomic mounted;
 
-static _Thread_local int kills_suid;
+static _Thread_local int kills_suid, is_tmpfile;
 static _Thread_local uint32_t lock_pid;
 static _Thread_local uint64_t init_unique;	/* 0: not in INIT */
 static _Thread_local uint32_t init_flags;	/* ours, that it offers */
@@ -78,11 +78,11 @@ static uint32_t field(const void *req, size_t n, size_t off)
 	return v;
 }
 
-static void look(const void *req, size_t n)
+static void look(void *req, size_t n)
 {
 	struct fuse_in_header h;
 
-	kills_suid = 0;
+	kills_suid = is_tmpfile = 0;
 	init_unique = 0;
 	if (n < sizeof(h))
 		return;
@@ -116,6 +116,11 @@ static void look(const void *req, size_t n)
 	case FUSE_SETLKW:
 		lock_pid = field(req, n, offsetof(struct fuse_lk_in, lk.pid));
 		break;
+	case FUSE_TMPFILE:
+		is_tmpfile = 1;
+		h.opcode = FUSE_CREATE;
+		memcpy(req, &h, sizeof(h));
+		break;
 	default:
 		break;
 	}
@@ -129,6 +134,11 @@ uint32_t kernel_lock_pid(void)
 int kernel_kills_suid(void)
 {
 	return kills_suid;
+}
+
+int kernel_is_tmpfile(void)
+{
+	return is_tmpfile;
 }
 
 static ssize_t kernel_read(int fd, void *buf, size_t len, void *userdata)
@@ -252,7 +262,8 @@ void kernel_init(void *userdata, struct fuse_conn_info *conn)
 	     FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_ASYNC_DIO |
 	     FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
 	     FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_CACHE_SYMLINKS |
-	     FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS, 1);
+	     FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS |
+	     FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK, 1);
 	/* HANDLE_KILLPRIV is version 1, which does not tell who wrote. */
 	want(conn, FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_EXPORT_SUPPORT |
 	     FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_SPLICE_READ |

@@ -10,8 +10,9 @@
  * Session flags that libfuse 3.14 does not know (HANDLE_KILLPRIV_V2) or does
  * not ask for (PARALLEL_DIROPS) are put into the INIT reply as it is written,
  * and what the kernel then says in its requests is read off them as they come
- * in.  There, too, interruptions are seen to (pending.h), so that no handler
- * has to.
+ * in.  So is a request that it does not know, TMPFILE: it becomes a CREATE,
+ * which it is but for the name.  There, too, interruptions are seen to
+ * (pending.h), so that no handler has to.
  *
  * Threads: kernel_mount() and kernel_run() on the main thread, which makes
  *          up to KERNEL_THREADS workers; kernel_stop() from any other.
@@ -65,5 +66,7 @@ int kernel_kills_suid(void);
 /* Which process wants the lock of the request that this worker handles; 0:
  * one that cannot be seen from here.  (libfuse keeps it back for flock.) */
 uint32_t kernel_lock_pid(void);
+/* Is the CREATE that it handles to make a file without a name? */
+int kernel_is_tmpfile(void);
 
 #endif

@@ -165,7 +165,10 @@ static int start_files(struct mount *m, char *why, size_t why_len)
 		return err;
 	}
 	ops_start(m->ops, cfg.link, m->files);
-	err = ops_set_root(m->ops, m->opts.peer.subdir);
+	err = m->opts.noatime || m->opts.ro
+		      ? 0 : ops_note_reads(m->ops, m->loop);
+	if (!err)
+		err = ops_set_root(m->ops, m->opts.peer.subdir);
 	if (err)
 		snprintf(why, why_len, "directory %.255s of the folder: %s",
 			 m->opts.peer.subdir, strerror(-err));

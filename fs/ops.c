@@ -2,6 +2,7 @@
 #include "ops_call.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +53,19 @@ void ops_start(struct ops *o, struct link *link, struct files *files)
 	pthread_mutex_unlock(&o->lock);
 }
 
+static void told(void *arg, const struct m_access *v, uint32_t n)
+{
+	struct ops *o = arg;
+
+	for (uint32_t i = 0; i < n; i++)
+		tree_accessed(o->tree, &v[i]);
+}
+
+int ops_note_reads(struct ops *o, struct loop *loop)
+{
+	return atimes_new(&o->atimes, o->link, loop, told, o);
+}
+
 static void user_add(struct ops *o)
 {
 	pthread_mutex_lock(&o->lock);
@@ -72,6 +86,8 @@ int ops_stop(struct ops *o, uint32_t ms)
 	struct timespec end;
 	int err = 0;
 
+	atimes_free(o->atimes);
+	o->atimes = NULL;
 	ask_stop(&o->stop);
 	if (o->link)
 		lock_stop(o);
@@ -282,6 +298,7 @@ void ops_stat(struct ops *o, const struct m_attr *attr, struct stat *st)
 
 	if (S_ISREG(a.mode))
 		files_overlay(o->files, &a);
+	atimes_overlay(o->atimes, &a);
 	*st = (struct stat){
 		.st_ino = ops_fuse_ino(o, a.ino),
 		.st_mode = a.mode,
@@ -296,6 +313,17 @@ void ops_stat(struct ops *o, const struct m_attr *attr, struct stat *st)
 		.st_mtim = { a.mtime_s, a.mtime_ns },
 		.st_ctim = { a.ctime_s, a.ctime_ns },
 	};
+}
+
+void ops_accessed(struct ops *o, uint64_t ino, int flags)
+{
+	struct m_attr a;
+
+	if (o->atimes && !(flags & O_NOATIME) && !tree_attr(o->tree, ino, &a)) {
+		if (S_ISREG(a.mode))
+			files_overlay(o->files, &a);
+		atimes_note(o->atimes, &a);
+	}
 }
 
 double ops_attr_timeout(const struct ops *o)

@@ -29,6 +29,8 @@ extern const struct fuse_lowlevel_ops ops_table;
 int ops_new(struct ops **out);
 /* Before the session starts, once the peer is registered. */
 void ops_start(struct ops *o, struct link *link, struct files *files);
+/* After ops_start: note when inodes are read; @loop for timers. */
+int ops_note_reads(struct ops *o, struct loop *loop);
 /* After ops_start: let FUSE's root be the directory @path of the tracker's
  * tree ("/a/b").  Blocks.  -ENOENT, -ENOTDIR, -EIO. */
 int ops_set_root(struct ops *o, const char *path);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "kernel.h"
 #include "ops_call.h"
@@ -62,6 +63,41 @@ void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 }
 
 /* --------------------------------------------------------------- setattr */
+
+enum { GROUPS_MOST = 1024 };	/* of a process, that are looked at */
+
+int call_in_group(struct call *c, const struct m_attr *a)
+{
+	const struct fuse_ctx *who = fuse_req_ctx(c->req);
+	gid_t list[GROUPS_MOST];
+	int n;
+
+	if (!who->uid || who->gid == a->gid)
+		return 1;
+	n = fuse_req_getgroups(c->req, GROUPS_MOST, list);
+	for (int i = 0; i < n && i < GROUPS_MOST; i++)
+		if (list[i] == a->gid)
+			return 1;
+	return 0;
+}
+
+/* Only a set-group-ID bit makes it worth asking who is in which group. */
+uint32_t call_kill_bits(struct call *c)
+{
+	struct m_attr a;
+
+	if (!ops_cached(c->ops, c->ino, &a) &&
+	    (!(a.mode & S_ISGID) || call_in_group(c, &a)))
+		return SET_KILL_SUID;
+	return fuse_req_ctx(c->req)->uid ? SET_KILL_SUID | SET_KILL_SGID
+					 : SET_KILL_SUID;
+}
+
+uint8_t call_clear_bits(struct call *c)
+{
+	return call_kill_bits(c) & SET_KILL_SGID ? CLEAR_SUID | CLEAR_SGID
+						 : CLEAR_SUID;
+}
 
 static void setattr_flushed(void *arg, int err)
 {
@@ -137,22 +173,47 @@ static uint32_t set_bits(int to_set)
 	return set;
 }
 
+/*
+ * chown(2) of neither user nor group: anybody may, unless it takes set-id
+ * bits away.  The same comes before a write(2) that takes them away, which
+ * whoever has the file open may: the kernel has asked nothing else of it.
+ */
+static void chown_none(struct call *c, struct answer *a)
+{
+	uid_t uid = fuse_req_ctx(c->req)->uid;
+	struct m_attr attr;
+
+	if (call_getattr_done(c, a, &attr))
+		return;
+	if (uid && uid != attr.uid && !S_ISDIR(attr.mode) &&
+	    !files_has_handles(c->ops->files, c->ino) &&
+	    ((attr.mode & S_ISUID) ||
+	     ((attr.mode & S_ISGID) &&
+	      ((attr.mode & S_IXGRP) || !call_in_group(c, &attr))))) {
+		call_fail(c, -EPERM);
+		return;
+	}
+	c->set = (struct m_setattr){ .set = call_kill_bits(c) };
+	call_setattr(c, setattr_done);
+}
+
 void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set,
 		 struct fuse_file_info *fi)
 {
 	uint32_t set = set_bits(to_set);
 	struct call *c;
 
-	if (!set) {
-		ops_getattr(req, ino, fi);
-		return;
-	}
-	if ((set & SET_SIZE) && kernel_kills_suid())
-		set |= SET_KILL_SUID;
+	(void)fi;
 	c = call_new(req);
 	if (!c)
 		return;
 	c->ino = ops_ino(c->ops, ino);
+	if (!set) {
+		call_getattr(c, chown_none);
+		return;
+	}
+	if ((set & SET_KILL_SUID) || ((set & SET_SIZE) && kernel_kills_suid()))
+		set |= call_kill_bits(c);
 	c->set = (struct m_setattr){
 		.set = set,
 		.mode = st->st_mode & 07777,
@@ -194,6 +255,7 @@ void ops_readlink(fuse_req_t req, fuse_ino_t ino)
 	if (!c)
 		return;
 	m.ino = ops_ino(c->ops, ino);
+	ops_accessed(c->ops, m.ino, 0);
 	m_readlink_encode(&w, &m);
 	call_send(c, M_readlink, &w, readlink_done);
 }
@@ -202,7 +264,7 @@ void ops_readlink(fuse_req_t req, fuse_ino_t ino)
 
 enum {
 	BLOCK = 4096,
-	/* Nothing limits the number of files; df -i wants to see some. */
+	/* Where nothing limits the number of files df -i wants to see some. */
 	FREE_FILES = 1 << 30,
 };
 
@@ -211,21 +273,24 @@ static void statfs_done(struct call *c, struct answer *a)
 	struct ops *o = c->ops;
 	struct m_statfs_r m;
 	struct statvfs st;
+	uint64_t left = FREE_FILES;
 	int err = ANSWER(a, statfs_r, &m);
 
 	if (err) {
 		call_fail(c, err);
 		return;
 	}
+	if (m.files_max)
+		left = m.files_max > m.files ? m.files_max - m.files : 0;
 	st = (struct statvfs){
 		.f_bsize = BLOCK,
 		.f_frsize = BLOCK,
 		.f_blocks = m.total / BLOCK,
 		.f_bfree = m.free / BLOCK,
 		.f_bavail = m.free / BLOCK,
-		.f_files = m.files + FREE_FILES,
-		.f_ffree = FREE_FILES,
-		.f_favail = FREE_FILES,
+		.f_files = m.files + left,
+		.f_ffree = left,
+		.f_favail = left,
 		.f_namemax = MSG_NAME_MAX,
 	};
 	pthread_mutex_lock(&o->lock);

@@ -13,6 +13,7 @@
 #include <sys/statvfs.h>
 
 #include "ask.h"
+#include "atimes.h"
 #include "held.h"
 #include "ops.h"
 #include "pool.h"
@@ -51,6 +52,7 @@ struct ops {
 	uint64_t root;
 	char top[MSG_PATH_MAX];	/* the root's path, "" or "/a/b" */
 	struct virtual *virtual;
+	struct atimes *atimes;	/* NULL: reads are not noted */
 	struct pool *pool;	/* makes .pspfs's texts: waits for the tracker */
 	struct ask_stop stop;
 	struct held *held;
@@ -138,6 +140,16 @@ void ops_files_done(struct ops *o);
 /* The inode lost a name: when that was the last, tell who may hold it. */
 void ops_name_gone(struct ops *o, uint64_t ino, uint32_t nlink);
 
+/* The inode is read by an open(2) with @flags. */
+void ops_accessed(struct ops *o, uint64_t ino, int flags);
+
+/* Is whoever asks in the group of inode @a, or root?  (As CAP_FSETID.) */
+int call_in_group(struct call *c, const struct m_attr *a);
+/* What goes with set-id bits that are to be cleared in c->ino: enum
+ * setattr_bits. */
+uint32_t call_kill_bits(struct call *c);
+uint8_t call_clear_bits(struct call *c);	/* the same, enum clear_bits */
+
 /* What the kernel is told for -errno @err. */
 int ops_errno(int err);
 /* Copy a name that came from the kernel; 0 or -ENAMETOOLONG. */
@@ -171,6 +183,10 @@ void ops_symlink(fuse_req_t req, const char *target, fuse_ino_t parent,
 		 const char *name);
 void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name,
 		mode_t mode, struct fuse_file_info *fi);
+/* ops_tmpfile.c */
+void ops_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode,
+		 struct fuse_file_info *fi);
+/* ops_dir.c */
 void ops_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
 void ops_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
 void ops_rename(fuse_req_t req, fuse_ino_t parent, const char *name,

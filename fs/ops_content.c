@@ -22,9 +22,9 @@ enum {
 };
 
 /* The kernel says nothing of CAP_FSETID here, as it does when it writes. */
-static int clears_suid(const struct call *c)
+static uint8_t clears_suid(struct call *c)
 {
-	return fuse_req_ctx(c->req)->uid != 0;
+	return fuse_req_ctx(c->req)->uid ? call_clear_bits(c) : 0;
 }
 
 /* -------------------------------------------------------------- fallocate */

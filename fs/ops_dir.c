@@ -188,6 +188,7 @@ static void make(struct call *c, mode_t mode, dev_t rdev, struct str target,
 		.rdev = (uint32_t)rdev,
 		.excl = 1,
 		.target = target,
+		.umask = who->umask,
 	};
 	struct wr w = WR_INIT;
 

@@ -56,7 +56,9 @@ static void opened(struct call *c, const struct m_attr *a)
 	struct fuse_entry_param e;
 	int err;
 
-	c->fi.keep_cache = seen_same(c->ops, a);
+	/* a read that the page cache would answer could not be noted */
+	c->fi.keep_cache = seen_same(c->ops, a) &&
+			   (!c->ops->atimes || !atimes_due(a, INT64_MIN));
 	/* A flush is for data, and for locks that the process may have. */
 	c->fi.noflush = (c->fi.flags & O_ACCMODE) == O_RDONLY &&
 			!held_was_locked(c->ops->held, a->ino);
@@ -177,7 +179,7 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	c->ino = ops_ino(c->ops, ino);
 	c->fi = *fi;
-	c->flags = kernel_kills_suid() ? SET_KILL_SUID : 0;
+	c->flags = kernel_kills_suid() ? call_kill_bits(c) : 0;
 	if (!ops_cached(c->ops, c->ino, &attr))
 		open_with(c, &attr);
 	else
@@ -199,7 +201,9 @@ static void read_done(void *arg, int err, const struct iovec *iov, int n)
 void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	      struct fuse_file_info *fi)
 {
-	(void)ino;
+	struct ops *o = ops_of(req);
+
+	ops_accessed(o, ops_ino(o, ino), fi->flags);
 	file_read(handle(fi), (uint64_t)off, size, read_done, req);
 }
 
@@ -224,7 +228,7 @@ static void killed(struct call *c, struct answer *a)
  */
 static void write_killed(struct call *c)
 {
-	c->set = (struct m_setattr){ .set = SET_KILL_SUID };
+	c->set = (struct m_setattr){ .set = c->flags };
 	call_setattr(c, killed);
 }
 
@@ -249,23 +253,24 @@ static int has_suid(struct ops *o, uint64_t ino)
 
 	if (ops_cached(o, ino, &a))
 		return 1;
-	return (a.mode & S_ISUID) ||
-	       (a.mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP);
+	return (a.mode & (S_ISUID | S_ISGID)) != 0;
 }
 
 void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
 	       off_t off, struct fuse_file_info *fi)
 {
 	struct call *c = call_new(req);
+	int kills;
 
 	if (!c)
 		return;
 	c->ino = ops_ino(c->ops, ino);
 	c->size = size;
-	c->flags = kernel_kills_suid() && has_suid(c->ops, c->ino);
+	kills = kernel_kills_suid() && has_suid(c->ops, c->ino);
+	c->flags = kills ? call_kill_bits(c) : 0;
 	seen_drop(c->ops, c->ino);
-	file_write(handle(fi), (uint64_t)off, buf, size, (int)c->flags,
-		   write_done, c);
+	file_write(handle(fi), (uint64_t)off, buf, size,
+		   kills ? call_clear_bits(c) : 0, write_done, c);
 }
 
 /* ---------------------------------------------------------------- closing */

@@ -91,7 +91,11 @@ static void front_symlink(fuse_req_t req, const char *target,
 static void front_create(fuse_req_t req, fuse_ino_t parent, const char *name,
 			 mode_t mode, struct fuse_file_info *fi)
 {
-	if (may_make(req, parent, name))
+	if (!may_make(req, parent, name))
+		return;
+	if (kernel_is_tmpfile())
+		ops_tmpfile(req, parent, mode, fi);
+	else
 		ops_create(req, parent, name, mode, fi);
 }
 

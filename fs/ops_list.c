@@ -308,6 +308,7 @@ static void list(fuse_req_t req, struct dir *d, size_t size, uint64_t off,
 {
 	struct call *c;
 
+	ops_accessed(ops_of(req), d->ino, 0);
 	if (off && !serve(d, req, size, &off, plus))
 		return;
 	c = call_new(req);

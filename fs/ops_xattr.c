@@ -1,5 +1,6 @@
 /*
- * ops_xattr -- extended attributes: user.*, trusted.*, security.*.
+ * ops_xattr -- extended attributes: user.*, trusted.*, security.*, and ACLs,
+ * which the kernel checks; the tracker keeps them in step with the mode.
  *
  * Most inodes have none, which their attributes tell: the common question
  * (is there a security.capability?) is answered without the tracker.
@@ -10,10 +11,25 @@
 
 #include "ops_call.h"
 
-static int kept(const char *name)
+static int is_acl(const char *name)
 {
-	return !strncmp(name, "user.", 5) || !strncmp(name, "trusted.", 8) ||
-	       !strncmp(name, "security.", 9);
+	return !strcmp(name, "system.posix_acl_access") ||
+	       !strcmp(name, "system.posix_acl_default");
+}
+
+/* 0, or why there can be no attribute of that name. */
+static int name_check(const char *name)
+{
+	static const char *const spaces[] = { "user.", "trusted.",
+					      "security." };
+
+	for (size_t i = 0; i < sizeof(spaces) / sizeof(spaces[0]); i++) {
+		size_t n = strlen(spaces[i]);
+
+		if (!strncmp(name, spaces[i], n))
+			return name[n] ? 0 : -EINVAL;
+	}
+	return is_acl(name) ? 0 : -EOPNOTSUPP;
 }
 
 /* A call about xattr @name of @ino; NULL: answered. */
@@ -27,8 +43,8 @@ static struct call *call_xattr(fuse_req_t req, fuse_ino_t ino,
 		return NULL;
 	c->ino = ops_ino(c->ops, ino);
 	err = ops_name(c->name, name);
-	if (!kept(name))
-		err = -EOPNOTSUPP;
+	if (!err)
+		err = name_check(name);
 	if (err) {
 		call_fail(c, err);
 		return NULL;
@@ -168,6 +184,9 @@ void ops_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
 		.value = { value, (uint32_t)size },
 		.flags = (uint32_t)flags,
 	};
+	if (!strcmp(name, "system.posix_acl_access") &&
+	    (call_kill_bits(c) & SET_KILL_SGID))
+		m.flags |= SETXATTR_KILL_SGID;
 	tree_touch(c->ops->tree, c->ino);
 	m_setxattr_encode(&w, &m);
 	call_send(c, M_setxattr, &w, setxattr_done);

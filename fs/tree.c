@@ -260,6 +260,22 @@ void tree_update(struct tree *t, const struct m_attr *a)
 	pthread_mutex_unlock(&t->lock);
 }
 
+void tree_accessed(struct tree *t, const struct m_access *at)
+{
+	struct inode *i;
+	struct m_attr *a;
+
+	pthread_mutex_lock(&t->lock);
+	i = tree_inode_find(t, at->ino);
+	a = i && i->known ? &i->attr : NULL;
+	if (a && (at->atime_s > a->ctime_s || (at->atime_s == a->ctime_s &&
+					       at->atime_ns > a->ctime_ns))) {
+		a->atime_s = at->atime_s;
+		a->atime_ns = at->atime_ns;
+	}
+	pthread_mutex_unlock(&t->lock);
+}
+
 void tree_revoked(struct tree *t, const uint64_t *inos, size_t n)
 {
 	struct inode *i;

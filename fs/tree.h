@@ -65,6 +65,9 @@ void tree_settle_empty(struct tree *t, const struct m_attr *a,
  * is there. */
 void tree_update(struct tree *t, const struct m_attr *a);
 
+/* It was read: its atime, if that is known here and later than the ctime. */
+void tree_accessed(struct tree *t, const struct m_access *at);
+
 /* The leases on these inodes are gone; all are. */
 void tree_revoked(struct tree *t, const uint64_t *inos, size_t n);
 void tree_lost(struct tree *t);

@@ -85,12 +85,20 @@ enum setattr_bits {
 	SET_MODE = 1, SET_UID = 2, SET_GID = 4, SET_SIZE = 8,
 	SET_ATIME = 16, SET_MTIME = 32, SET_ATIME_NOW = 64, SET_MTIME_NOW = 128,
 	SET_KILL_SUID = 256,	/* as write(2), truncate(2) clear suid/sgid */
+	SET_KILL_SGID = 512,	/* also sgid without group execution */
 };
 
 /* The same numbers as fallocate(2)'s modes. */
 enum allocate_bits {
 	ALLOCATE_KEEP_SIZE = 1, ALLOCATE_PUNCH = 2, ALLOCATE_ZERO = 16,
 };
+
+/* m_commit.clear_suid: as SET_KILL_SUID and SET_KILL_SGID. */
+enum clear_bits { CLEAR_SUID = 1, CLEAR_SGID = 2 };
+
+/* m_setxattr.flags, beside XATTR_CREATE and XATTR_REPLACE: an ACL was set by
+ * somebody who is not in the file's group. */
+#define SETXATTR_KILL_SGID 0x100u
 
 /* Bytes inside a frame; not NUL-terminated. */
 struct str {

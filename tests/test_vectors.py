@@ -50,6 +50,7 @@ RECORDS = {
         ("ino", "u64"), ("space", "u8"), ("kind", "u8"), ("owner", "u64"),
         ("pid", "u32"), ("start", "u64"), ("end", "u64"),
     ],
+    "access": [("ino", "u64"), ("atime_s", "i64"), ("atime_ns", "u32")],
     "part": [
         ("num", "u32"), ("chunks", "u64"), ("done", "u64"), ("bytes", "u64"),
         ("failed", "u64"), ("ended", "u8"),
@@ -128,7 +129,9 @@ MESSAGES = {
         ("seq", "u64"), ("ack", "u64"), ("parent", "u64"), ("name", "str"),
         ("mode", "u32"), ("uid", "u32"), ("gid", "u32"), ("rdev", "u32"),
         ("excl", "u8"), ("target", "str"), ("slot_size", "u32"),
+        ("umask", "u32"), ("tmpfile", "u8"),
     ],
+    "accessed": [("inos", ["access"])],
     "digest_r": [("version", "u64"), ("known", "u8"), ("md5", "md5")],
     "progress": [("job", "u64"), ("part", "part")],
     "complete": [("job", "u64"), ("ino", "u64"), ("via", "u8")],

@@ -77,6 +77,7 @@ static const struct service {
 	{ M_readlink, NEED_SESSION, core_serve_readlink },
 	{ M_getxattr, NEED_SESSION, core_serve_getxattr },
 	{ M_listxattr, NEED_SESSION, core_serve_listxattr },
+	{ M_accessed, NEED_PEER, core_serve_accessed },
 	{ M_statfs, NEED_SESSION, core_serve_statfs },
 	{ M_getmap, NEED_SESSION, core_serve_getmap },
 	{ M_seekmap, NEED_SESSION, core_serve_seekmap },

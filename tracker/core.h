@@ -40,6 +40,7 @@ struct core_config {
 	uint32_t heartbeat_ms;	/* 2000 */
 	uint32_t garbage_ms;	/* grace before a chunk is dropped: 60000 */
 	uint32_t gone_ms;	/* silent so long: repaired around: 60000 */
+	uint64_t files_max;	/* inodes that there may be; 0: any number */
 	uint64_t seed;		/* of placement's randomness */
 };
 

@@ -42,7 +42,11 @@ static int apply_mknod(struct core *c, struct req *r, union change_r *out,
 	struct m_mknod m;
 	int err = m_mknod_decode(&m, &r->arena, r->body, r->len);
 
-	return err ? err : ns_mknod(c->ns, &m, core_ns_now(c), &out->mknod, t);
+	if (!err)
+		err = ns_mknod(c->ns, &m, core_ns_now(c), &out->mknod, t);
+	if (!err && m.tmpfile)
+		err = bereave(c, r, out->mknod.attr.ino, t);
+	return err;
 }
 
 static int apply_setattr(struct core *c, struct req *r, union change_r *out,
@@ -61,7 +65,11 @@ static int apply_link(struct core *c, struct req *r, union change_r *out,
 	struct m_link m;
 	int err = m_link_decode(&m, &r->arena, r->body, r->len);
 
-	return err ? err : ns_link(c->ns, &m, core_ns_now(c), &out->link, t);
+	if (!err)
+		err = ns_link(c->ns, &m, core_ns_now(c), &out->link, t);
+	if (!err)
+		core_orphan_named(c, m.ino);
+	return err;
 }
 
 static int apply_unlink(struct core *c, struct req *r, union change_r *out,

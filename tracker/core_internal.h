@@ -184,6 +184,8 @@ void core_send_revokes(struct core *c);
 /* core_orphans.c */
 int core_orphans_load(struct core *c);
 void core_orphan_add(struct core *c, uint64_t ino);
+/* It has a name now; if the batch fails all are loaded again. */
+void core_orphan_named(struct core *c, uint64_t ino);
 int core_is_orphan(const struct core *c, uint64_t ino);
 /* leases' idle. */
 void core_orphan_idle(uint64_t ino, void *core);
@@ -209,6 +211,7 @@ int core_serve_readdir(struct core *c, struct req *r, struct wr *w);
 int core_serve_readlink(struct core *c, struct req *r, struct wr *w);
 int core_serve_getxattr(struct core *c, struct req *r, struct wr *w);
 int core_serve_listxattr(struct core *c, struct req *r, struct wr *w);
+int core_serve_accessed(struct core *c, struct req *r, struct wr *w);
 int core_serve_getmap(struct core *c, struct req *r, struct wr *w);
 int core_serve_seekmap(struct core *c, struct req *r, struct wr *w);
 int core_lease(struct core *c, struct session *s, uint64_t ino);

@@ -116,6 +116,18 @@ int core_serve_seekmap(struct core *c, struct req *r, struct wr *w)
 	return err ? err : m_seekmap_r_encode(w, &out);
 }
 
+int core_serve_accessed(struct core *c, struct req *r, struct wr *w)
+{
+	struct m_accessed m;
+	int err;
+
+	(void)w;
+	err = m_accessed_decode(&m, &r->arena, r->body, r->len);
+	for (uint32_t i = 0; !err && i < m.n_inos; i++)
+		err = ns_accessed(c->ns, &m.inos[i]);
+	return err;
+}
+
 int core_serve_getmap(struct core *c, struct req *r, struct wr *w)
 {
 	struct m_getmap m;

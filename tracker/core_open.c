@@ -79,7 +79,8 @@ static int open_parts(struct core *c)
 {
 	const struct leases_ops ops = { answer_ready, core_waiting,
 					core_orphan_idle, c };
-	const struct ns_config nc = { c->cfg.slot_size, c->cfg.copies };
+	const struct ns_config nc = { c->cfg.slot_size, c->cfg.copies,
+				      c->cfg.files_max };
 	struct repair_env env = { .copies = c->cfg.copies,
 				  .gone_ms = c->cfg.gone_ms, .rng = &c->rng,
 				  .send = core_ask, .arg = c };

@@ -39,6 +39,14 @@ static void forget(struct core *c, struct orphan *o)
 	free(o);
 }
 
+void core_orphan_named(struct core *c, uint64_t ino)
+{
+	struct orphan *o = find(c, ino);
+
+	if (o)
+		forget(c, o);
+}
+
 static void forget_all(struct core *c)
 {
 	struct orphan *o, *next;

@@ -34,6 +34,7 @@ int core_serve_statfs(struct core *c, struct req *r, struct wr *w)
 		.free = core_room(c),
 		.files = count.files,
 		.copies = c->cfg.copies,
+		.files_max = c->cfg.files_max,
 	};
 	return m_statfs_r_encode(w, &out);
 }

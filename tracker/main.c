@@ -133,6 +133,7 @@ static int open_core(struct tracker *t)
 		.heartbeat_ms = HEARTBEAT_MS,
 		.garbage_ms = t->o.garbage_ms,
 		.gone_ms = t->o.gone_ms,
+		.files_max = t->o.files_max,
 		.seed = random_u64(),
 	};
 	const struct relay_config relay = {

@@ -47,6 +47,7 @@ struct ns_touched {
 struct ns_config {
 	uint32_t slot_size;	/* of new files */
 	uint8_t copies;		/* of chunks with no number of their own */
+	uint64_t files_max;	/* inodes that there may be; 0: any number */
 };
 
 struct ns;
@@ -86,7 +87,7 @@ struct ns_count {
 };
 void ns_count(struct ns *ns, struct ns_count *out);	/* kept up to date */
 
-/* Changing.  @t is appended to. */
+/* Changing.  @t is appended to.  -ENOSPC: there are files_max. */
 int ns_mknod(struct ns *ns, const struct m_mknod *m, struct ns_now now,
 	     struct m_mknod_r *out, struct ns_touched *t);
 int ns_setattr(struct ns *ns, const struct m_setattr *m, struct ns_now now,
@@ -104,6 +105,8 @@ int ns_setxattr(struct ns *ns, const struct m_setxattr *m, struct ns_now now,
 int ns_removexattr(struct ns *ns, const struct m_removexattr *m,
 		   struct ns_now now, struct m_attr *out,
 		   struct ns_touched *t);
+/* It was read then: noted if that is later than its ctime and its atime. */
+int ns_accessed(struct ns *ns, const struct m_access *m);
 /* @out->placed and ->deep are in @a.  A chunk may be named that has been
  * reserved, and that is known already or stored by at least one peer;
  * -EINVAL otherwise, and when length or MD5 differ from what is known.

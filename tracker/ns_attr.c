@@ -4,7 +4,8 @@
 #include "ns_internal.h"
 
 #define SET_ALL (SET_MODE | SET_UID | SET_GID | SET_SIZE | SET_ATIME |      \
-		 SET_MTIME | SET_ATIME_NOW | SET_MTIME_NOW | SET_KILL_SUID)
+		 SET_MTIME | SET_ATIME_NOW | SET_MTIME_NOW | SET_KILL_SUID | \
+		 SET_KILL_SGID)
 
 int ns_getattr(struct ns *ns, uint64_t ino, struct m_attr *out)
 {
@@ -44,14 +45,18 @@ static int check(const struct m_setattr *m, const struct ns_inode *in)
 static int set_owner_and_mode(struct ns *ns, struct ns_inode *in,
 			      const struct m_setattr *m)
 {
+	int err;
+
 	if (m->set & SET_UID)
 		in->a.uid = m->uid;
 	if (m->set & SET_GID)
 		in->a.gid = m->gid;
 	if (m->set & (SET_UID | SET_GID | SET_KILL_SUID))
-		ns_kill_suid(in);
+		ns_kill_suid(in, m->set & SET_KILL_SGID);
 	if (m->set & SET_MODE)
 		in->a.mode = (in->a.mode & S_IFMT) | (m->mode & 07777);
+	if ((m->set & SET_MODE) && (err = ns_acl_chmod(ns, in)))
+		return err;
 	if (m->set & (SET_UID | SET_GID | SET_SIZE | SET_KILL_SUID))
 		return ns_kill_caps(ns, in);
 	return 0;
@@ -123,4 +128,19 @@ int ns_setattr(struct ns *ns, const struct m_setattr *m, struct ns_now now,
 	if (err)
 		return err;
 	return ns_op_end(ns, &u, t, set_all(ns, m, now, out, t));
+}
+
+int ns_accessed(struct ns *ns, const struct m_access *m)
+{
+	struct db_stmt *s;
+
+	if (!ns_time_ok(m->atime_ns))
+		return -EINVAL;
+	s = db_prep(ns->db, "UPDATE inodes SET atime_s=?2,atime_ns=?3 "
+			    "WHERE ino=?1 AND (ctime_s,ctime_ns)<(?2,?3) "
+			    "AND (atime_s,atime_ns)<(?2,?3)");
+	db_bind_u64(s, 1, m->ino);
+	db_bind_i64(s, 2, m->atime_s);
+	db_bind_u64(s, 3, m->atime_ns);
+	return db_run(s);
 }

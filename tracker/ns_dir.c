@@ -75,6 +75,22 @@ void ns_dir_changed(struct ns_inode *dir, struct ns_now now)
 	ns_set_ctime(dir, now);
 }
 
+static int orphan_add(struct ns *ns, uint64_t ino)
+{
+	struct db_stmt *s = db_prep(ns->db, "INSERT INTO orphans VALUES(?1)");
+
+	db_bind_u64(s, 1, ino);
+	return db_run(s);
+}
+
+static int orphan_del(struct ns *ns, uint64_t ino)
+{
+	struct db_stmt *s = db_prep(ns->db, "DELETE FROM orphans WHERE ino=?1");
+
+	db_bind_u64(s, 1, ino);
+	return db_run(s);
+}
+
 /* --------------------------------------------------------------- reading */
 
 int ns_lookup(struct ns *ns, uint64_t parent, struct str name,
@@ -191,16 +207,14 @@ static int slot_size_ok(uint32_t n)
 
 static int mknod_check(const struct m_mknod *m)
 {
-	int err = ns_name_check(m->name);
+	int err = m->tmpfile ? 0 : ns_name_check(m->name);
 
 	if (err)
 		return err;
+	if (m->tmpfile && !S_ISREG(m->mode))
+		return -EINVAL;
 	if (m->mode & ~(uint32_t)(S_IFMT | 07777) || m->uid == UINT32_MAX ||
 	    m->gid == UINT32_MAX || !slot_size_ok(m->slot_size))
-		return -EINVAL;
-	if (m->slot_size && (m->slot_size < NS_SLOT_MIN ||
-			     m->slot_size > NS_SLOT_MAX ||
-			     (m->slot_size & (m->slot_size - 1))))
 		return -EINVAL;
 	switch (m->mode & S_IFMT) {
 	case S_IFREG:
@@ -279,6 +293,17 @@ static int symlink_add(struct ns *ns, uint64_t ino, struct str target)
 	return db_run(s);
 }
 
+/* Its directory does not change. */
+static int make_nameless(struct ns *ns, struct ns_inode *in)
+{
+	int err;
+
+	in->a.nlink = 0;
+	in->parent = in->a.ino;
+	err = ns_inode_add(ns, in);
+	return err ? err : orphan_add(ns, in->a.ino);
+}
+
 static int make(struct ns *ns, const struct m_mknod *m, struct ns_now now,
 		struct ns_inode *dir, struct ns_inode *in)
 {
@@ -286,6 +311,10 @@ static int make(struct ns *ns, const struct m_mknod *m, struct ns_now now,
 
 	fill_new(ns, m, dir, now, in);
 	err = ns_seq_take(ns, &ns->ino, &in->a.ino);
+	if (!err)
+		err = ns_acl_inherit(ns, dir, m->umask, in);
+	if (!err && m->tmpfile)
+		return make_nameless(ns, in);
 	if (!err)
 		err = ns_inode_add(ns, in);
 	if (!err && S_ISLNK(m->mode))
@@ -311,14 +340,17 @@ int ns_mknod(struct ns *ns, const struct m_mknod *m, struct ns_now now,
 		err = ns_dir_get(ns, m->parent, &dir);
 	if (err)
 		return err;
-	err = ns_entry_get(ns, m->parent, m->name, &there);
+	err = m->tmpfile ? -ENOENT
+			 : ns_entry_get(ns, m->parent, m->name, &there);
 	if (err != -ENOENT)
 		return err ? err : answer_existing(ns, m, there, &dir, out);
 	err = ns_op_begin(ns, &u, t);
 	if (err)
 		return err;
-	err = make(ns, m, now, &dir, &in);
-	ns_touch(t, m->parent);
+	err = ns->cfg.files_max && ns->count.files >= ns->cfg.files_max
+		      ? -ENOSPC : make(ns, m, now, &dir, &in);
+	if (!m->tmpfile)
+		ns_touch(t, m->parent);
 	err = ns_op_end(ns, &u, t, err);
 	if (!err)
 		*out = (struct m_mknod_r){ .attr = in.a, .created = 1,
@@ -343,7 +375,7 @@ static int link_check(struct ns *ns, const struct m_link *m,
 		return err;
 	if (S_ISDIR(in->a.mode))
 		return -EPERM;
-	if (!in->a.nlink)
+	if (!in->a.nlink && !in->parent)
 		return -ENOENT;		/* its content is about to go */
 	err = ns_entry_get(ns, m->parent, m->name, &there);
 	if (err != -ENOENT)
@@ -363,10 +395,14 @@ int ns_link(struct ns *ns, const struct m_link *m, struct ns_now now,
 		err = ns_op_begin(ns, &u, t);
 	if (err)
 		return err;
+	if (!in.a.nlink)
+		err = orphan_del(ns, m->ino);
+	in.parent = 0;
 	in.a.nlink++;
 	ns_set_ctime(&in, now);
 	ns_dir_changed(&dir, now);
-	err = ns_entry_add(ns, m->parent, m->name, m->ino);
+	if (!err)
+		err = ns_entry_add(ns, m->parent, m->name, m->ino);
 	if (!err)
 		err = ns_inode_put(ns, &in);
 	if (!err)
@@ -383,16 +419,12 @@ int ns_link(struct ns *ns, const struct m_link *m, struct ns_now now,
 
 int ns_inode_unlinked(struct ns *ns, struct ns_inode *in, struct ns_now now)
 {
-	struct db_stmt *s;
 	int err = 0;
 
 	in->a.nlink = S_ISDIR(in->a.mode) ? 0 : in->a.nlink - 1;
 	ns_set_ctime(in, now);
-	if (!in->a.nlink) {
-		s = db_prep(ns->db, "INSERT INTO orphans VALUES(?1)");
-		db_bind_u64(s, 1, in->a.ino);
-		err = db_run(s);
-	}
+	if (!in->a.nlink)
+		err = orphan_add(ns, in->a.ino);
 	return err ? err : ns_inode_put(ns, in);
 }
 

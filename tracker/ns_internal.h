@@ -6,6 +6,7 @@
  *   ns_copies.c  how many copies a chunk is to have
  *   ns_slot.c    a slot's stack of slices: load, push, cut, save
  *   ns_xattr.c   extended attributes
+ *   ns_acl.c     those that are POSIX ACLs
  *   ns_attr.c    getattr, setattr
  *   ns_map.c     getmap, commit, compact
  *   ns_range.c   fallocate: holes; where data is
@@ -21,6 +22,8 @@
  *   - no slice reaches past its slot or past the size of its file, so that a
  *     file that grows again reads zeros;
  *   - an inode is in orphans exactly when its nlink is 0;
+ *   - inodes.parent of what is no directory is 0, but of a file that never
+ *     had a name yet (O_TMPFILE) its own number;
  *   - what is in digests has an inode (but may be of an older content);
  *   - inodes.stored is the sum of ns_stack_bytes() of its slots;
  *   - upwards in a stack ns_slice.pushed never falls, and neither it nor
@@ -76,7 +79,7 @@ int ns_seq_take(struct ns *ns, struct ns_seq *q, uint64_t *out);
 struct ns_inode {
 	struct m_attr a;
 	uint64_t map;		/* highest version that a slot of it has had */
-	uint64_t parent;	/* of a directory, else 0 */
+	uint64_t parent;	/* of a directory, else 0 (see above) */
 	uint32_t xattrs, xattr_bytes;
 };
 
@@ -204,11 +207,34 @@ int ns_hole(struct ns *ns, struct ns_inode *in, uint64_t *off, uint64_t end,
 
 /* ---- ns_xattr.c ---- */
 
-/* As write, truncate and chown do: set-user-ID and set-group-ID go. */
-void ns_kill_suid(struct ns_inode *in);
+/* As write, truncate and chown do: set-user-ID and set-group-ID go; @all: the
+ * latter also where the group may not execute. */
+void ns_kill_suid(struct ns_inode *in, int all);
 /* ... and file capabilities. */
 int ns_kill_caps(struct ns *ns, struct ns_inode *in);
 int ns_xattrs_drop(struct ns *ns, uint64_t ino);
+/* The value of one, -ENODATA; -ERANGE: over @room. */
+int ns_xattr_load(struct ns *ns, uint64_t ino, struct str name, void *out,
+		  size_t room, size_t *len);
+/* Make or replace, remove (-ENODATA); @in is to be written afterwards. */
+int ns_xattr_put(struct ns *ns, struct ns_inode *in, struct str name,
+		 struct str value);
+int ns_xattr_del(struct ns *ns, struct ns_inode *in, struct str name);
+
+/* ---- ns_acl.c ---- */
+
+/* Is it the name of an ACL? */
+int ns_acl_is(struct str name);
+/* Set one, and the mode that it means; one that is but a mode is not kept.
+ * -EINVAL: damaged; -EACCES: a default ACL for what is no directory. */
+int ns_acl_set(struct ns *ns, struct ns_inode *in, struct str name,
+	       struct str value);
+/* in->a.mode was changed by chmod: so is the ACL, if there is one. */
+int ns_acl_chmod(struct ns *ns, struct ns_inode *in);
+/* @in, which has its number, is made in @dir by a process with @umask: its
+ * mode and ACLs.  @in is to be written afterwards. */
+int ns_acl_inherit(struct ns *ns, const struct ns_inode *dir, uint32_t umask,
+		   struct ns_inode *in);
 
 /* ---- ns_dir.c ---- */
 

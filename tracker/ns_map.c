@@ -247,7 +247,7 @@ static int commit_all(struct commit *c, const struct m_commit *m,
 	c->out->before = c->in.a.version;
 	err = push_all(c, m);
 	if (m->clear_suid)
-		ns_kill_suid(&c->in);
+		ns_kill_suid(&c->in, m->clear_suid & CLEAR_SGID);
 	if (mode != c->in.a.mode)
 		ns_set_ctime(&c->in, c->now);
 	if (!err && (m->n_pushes || mode != c->in.a.mode)) {

@@ -156,7 +156,7 @@ static int allocate(struct ns *ns, struct ns_inode *in,
 	if (off == end && end > in->a.size && !(m->mode & ALLOCATE_KEEP_SIZE))
 		in->a.size = end;
 	if (m->clear_suid)
-		ns_kill_suid(in);
+		ns_kill_suid(in, m->clear_suid & CLEAR_SGID);
 	if (!err)
 		err = ns_kill_caps(ns, in);
 	ns_new_content(in, now, now);

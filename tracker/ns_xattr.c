@@ -88,7 +88,27 @@ int ns_listxattr(struct ns *ns, struct arena *a, uint64_t ino,
 
 /* -------------------------------------------------------------- changing */
 
-static int value_del(struct ns *ns, struct ns_inode *in, struct str name)
+int ns_xattr_load(struct ns *ns, uint64_t ino, struct str name, void *out,
+		  size_t room, size_t *len)
+{
+	struct db_stmt *s;
+	const void *p;
+	int got;
+
+	s = ns_prep_named(ns, "SELECT value FROM xattrs "
+			  "WHERE ino=?1 AND name=?2", ino, name);
+	got = db_step(s);
+	if (got != 1)
+		return got ? got : -ENODATA;
+	p = db_blob(s, 0, len);
+	got = *len > room ? -ERANGE : 0;
+	if (!got && *len)
+		memcpy(out, p, *len);
+	db_reset(s);
+	return got;
+}
+
+int ns_xattr_del(struct ns *ns, struct ns_inode *in, struct str name)
 {
 	struct db_stmt *s;
 	uint32_t len;
@@ -108,7 +128,7 @@ static int value_del(struct ns *ns, struct ns_inode *in, struct str name)
 	return 0;
 }
 
-static int value_put(struct ns *ns, struct ns_inode *in, struct str name,
+static int value_add(struct ns *ns, struct ns_inode *in, struct str name,
 		     struct str value)
 {
 	struct db_stmt *s;
@@ -130,6 +150,14 @@ static int value_put(struct ns *ns, struct ns_inode *in, struct str name,
 	return 0;
 }
 
+int ns_xattr_put(struct ns *ns, struct ns_inode *in, struct str name,
+		 struct str value)
+{
+	int err = in->xattrs ? ns_xattr_del(ns, in, name) : -ENODATA;
+
+	return err && err != -ENODATA ? err : value_add(ns, in, name, value);
+}
+
 static int finish(struct ns *ns, struct ns_inode *in, struct ns_now now,
 		  struct m_attr *out, struct ns_touched *t)
 {
@@ -149,18 +177,25 @@ static int set_one(struct ns *ns, const struct m_setxattr *m,
 		   struct ns_touched *t)
 {
 	struct ns_inode in;
+	uint32_t len;
 	int err;
 
 	err = ns_inode_get(ns, m->ino, &in);
 	if (err)
 		return err;
-	err = value_del(ns, &in, m->name);
+	err = value_len(ns, in.a.ino, m->name, &len);
 	if (!err && (m->flags & XATTR_CREATE))
 		return -EEXIST;
 	if (err == -ENODATA && !(m->flags & XATTR_REPLACE))
 		err = 0;
-	if (!err)
-		err = value_put(ns, &in, m->name, m->value);
+	if (err)
+		return err;
+	if (m->flags & SETXATTR_KILL_SGID)
+		in.a.mode &= ~(uint32_t)S_ISGID;
+	if (ns_acl_is(m->name))
+		err = ns_acl_set(ns, &in, m->name, m->value);
+	else
+		err = ns_xattr_put(ns, &in, m->name, m->value);
 	return err ? err : finish(ns, &in, now, out, t);
 }
 
@@ -174,7 +209,7 @@ int ns_setxattr(struct ns *ns, const struct m_setxattr *m, struct ns_now now,
 	err = name_check(m->name);
 	if (err)
 		return err;
-	if ((m->flags & ~both) || (m->flags & both) == both)
+	if ((m->flags & ~(both | SETXATTR_KILL_SGID)) || (m->flags & both) == both)
 		return -EINVAL;
 	if (m->value.len > MSG_XATTR_MAX)
 		return -E2BIG;
@@ -193,7 +228,11 @@ static int remove_one(struct ns *ns, const struct m_removexattr *m,
 
 	err = ns_inode_get(ns, m->ino, &in);
 	if (!err)
-		err = value_del(ns, &in, m->name);
+		err = ns_xattr_del(ns, &in, m->name);
+	if (err == -ENODATA && ns_acl_is(m->name)) {
+		*out = in.a;	/* the mode says it all */
+		return 0;
+	}
 	return err ? err : finish(ns, &in, now, out, t);
 }
 
@@ -223,13 +262,13 @@ int ns_xattrs_drop(struct ns *ns, uint64_t ino)
 
 /* ------------------------------------------- privileges a write takes away */
 
-void ns_kill_suid(struct ns_inode *in)
+void ns_kill_suid(struct ns_inode *in, int all)
 {
-	if (!S_ISREG(in->a.mode))
+	if (S_ISDIR(in->a.mode))
 		return;
 	in->a.mode &= ~(uint32_t)S_ISUID;
-	/* without group execution it marks mandatory locking */
-	if (in->a.mode & S_IXGRP)
+	/* without group execution it marked mandatory locking, once */
+	if (all || (in->a.mode & S_IXGRP))
 		in->a.mode &= ~(uint32_t)S_ISGID;
 }
 
@@ -239,6 +278,6 @@ int ns_kill_caps(struct ns *ns, struct ns_inode *in)
 
 	if (!in->xattrs || !S_ISREG(in->a.mode))
 		return 0;
-	err = value_del(ns, in, STR_LIT("security.capability"));
+	err = ns_xattr_del(ns, in, STR_LIT("security.capability"));
 	return err == -ENODATA ? 0 : err;
 }

@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,8 @@ static const char help[] =
 "                        peer (" KEY_DEFAULT ")\n"
 "  --copies N            peers that keep each chunk: 1 to 16, or \"all\" (2)\n"
 "  --chunk-size SIZE     of new files, a power of two, 1K to 16M (512K)\n"
+"  --files N             files, directories and the like that there may be; then\n"
+"                        no more can be made (0: any number)\n"
 "  --cache SIZE          memory for chunks that go through the tracker, to peers\n"
 "                        that cannot reach each other (64M)\n"
 "  --relay MODE          a chunk that is not in there is asked of one peer that\n"
@@ -57,7 +60,7 @@ static const char help[] =
 "\n"
 "SIGTERM stops it cleanly; SIGHUP opens the log file anew.\n";
 
-enum { CACHE = 256, COPIES, CHUNK, DATA, FOREGROUND, GRACE, HELP, KEY, LISTEN,
+enum { CACHE = 256, COPIES, CHUNK, DATA, FILES, FOREGROUND, GRACE, HELP, KEY, LISTEN,
        LOG, PID, RELAY, REPAIR, VERSION };
 
 static const struct option longs[] = {
@@ -65,6 +68,7 @@ static const struct option longs[] = {
 	{ "chunk-size", required_argument, NULL, CHUNK },
 	{ "copies", required_argument, NULL, COPIES },
 	{ "data", required_argument, NULL, DATA },
+	{ "files", required_argument, NULL, FILES },
 	{ "foreground", no_argument, NULL, FOREGROUND },
 	{ "garbage-grace", required_argument, NULL, GRACE },
 	{ "help", no_argument, NULL, HELP },
@@ -134,6 +138,16 @@ static int set_cache(struct options *o, const char *s)
 	return 0;
 }
 
+static int set_files(struct options *o, const char *s)
+{
+	long n = number(s, LONG_MAX);
+
+	if (n < 0)
+		return wrong("--files", s, "give a number, or 0 for no limit");
+	o->files_max = (uint64_t)n;
+	return 0;
+}
+
 static int set_relay(struct options *o, const char *s)
 {
 	o->broadcast = !strcmp(s, "broadcast");
@@ -170,6 +184,8 @@ static int set(struct options *o, int opt)
 	case DATA:
 		o->data = optarg;
 		return 0;
+	case FILES:
+		return set_files(o, optarg);
 	case FOREGROUND:
 		o->foreground = 1;
 		return 0;

@@ -19,6 +19,7 @@ struct options {
 	uint64_t cache;		/* of the relay, bytes */
 	int broadcast;
 	uint32_t garbage_ms, gone_ms;
+	uint64_t files_max;	/* 0: any number */
 	int foreground;
 };
 
