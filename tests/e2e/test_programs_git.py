@@ -52,7 +52,7 @@ def test_clone_and_work_on_both(pair, origin):
     git(f"{b}/r", "diff-files", "--quiet")
     assert git(f"{b}/r", "status", "--porcelain") == ""
     call("git", "clone", "-q", "--local", f"{b}/r", f"{b}/mine")     # hard links
-    for i in range(5):
+    for i in range(3):
         sh('echo "$1" >>d1/new; git add -A; git commit -qm "$1"', f"from A {i}", cwd=f"{a}/r")
         git(f"{b}/mine", "pull", "-q", "--ff-only")
         assert f"from A {i}" in git(f"{b}/r", "log", "-1", "--format=%s")
@@ -70,21 +70,21 @@ def test_worktree_of_one_repository_on_the_other_mount(pair, origin):
     call("git", "clone", "-q", "--bare", origin, f"{a}/r.git")
     git(f"{a}/r.git", "worktree", "add", "-q", "-b", "side", f"{a}/wa")
     git(f"{b}/r.git", "worktree", "add", "-q", "-b", "other", f"{b}/wb")
-    together(*[lambda w=w: sh('for i in 1 2 3 4 5 6; do echo $i >new; git add new; git commit -qm $i; done', cwd=w)
+    together(*[lambda w=w: sh('for i in 1 2 3 4; do echo $i >new; git add new; git commit -qm $i; done', cwd=w)
                for w in (f"{a}/wa", f"{b}/wb")])
     for branch in ("side", "other"):
-        assert git(f"{b}/r.git", "rev-list", "--count", f"main..{branch}") == "6\n"
+        assert git(f"{b}/r.git", "rev-list", "--count", f"main..{branch}") == "4\n"
     assert git(f"{a}/wa", "status", "--porcelain") == "" == git(f"{b}/wb", "status", "--porcelain")
     fsck(f"{a}/r.git", f"{b}/r.git")
 
 
 def test_pushes_from_both_mounts(pair, origin):
-    """A bare repository; two clones that commit and push at once, each 6 times."""
+    """A bare repository; two clones that commit and push at once, each 4 times."""
     a, b = pair
     call("git", "clone", "-q", "--bare", origin, f"{a}/r.git")
     script = """
         git clone -q "$1/r.git" "$1/$2"; cd "$1/$2"
-        for i in 1 2 3 4 5 6; do
+        for i in 1 2 3 4; do
             echo $i >"$2-$i"; git add -A; git commit -qm "$2 $i"
             for try in $(seq 30); do
                 git push -q origin HEAD:main 2>"../err-$2" && break
@@ -98,9 +98,9 @@ def test_pushes_from_both_mounts(pair, origin):
     fsck(f"{a}/r.git", f"{b}/r.git")
     for top in (a, b):
         subjects = git(f"{top}/r.git", "log", "--format=%s", "main").split("\n")
-        assert len(subjects) - 1 == before + 12
+        assert len(subjects) - 1 == before + 8
         for who in ("one", "two"):
-            assert [s for s in subjects if s.startswith(who)] == [f"{who} {i}" for i in range(6, 0, -1)]
+            assert [s for s in subjects if s.startswith(who)] == [f"{who} {i}" for i in range(4, 0, -1)]
 
 
 def test_gc_while_the_other_mount_reads(pair, origin):
@@ -118,8 +118,7 @@ def test_gc_while_the_other_mount_reads(pair, origin):
         echo "rounds $rounds" """, cwd=f"{b}/r")
     sh('git log -p --stat | md5sum >want.new; mv want.new ../want', cwd=f"{a}/r")
     try:
-        for argv in (("gc", "-q", "--prune=now"), ("repack", "-q", "-a", "-d", "-f"),
-                     ("gc", "-q", "--aggressive", "--prune=now")):
+        for argv in (("gc", "-q", "--prune=now"), ("repack", "-q", "-a", "-d", "-f")):
             git(f"{a}/r", *argv, timeout=120)
     finally:
         open(f"{a}/stop", "w").close()
@@ -147,7 +146,7 @@ def test_commits_to_one_worktree_from_both_mounts(pair):
     git(a, "init", "-q", "-b", "main", "r")
     sh('echo 1 >f; git add f; git commit -qm 0', cwd=f"{a}/r")
     script = """
-        for i in $(seq 12); do
+        for i in $(seq 8); do
             for try in $(seq 100); do
                 echo "$1 $i" >"f-$1"
                 if git add "f-$1" 2>"../err-$1" && git commit -qm "$1 $i" "f-$1" >"../err-$1" 2>&1; then continue 2; fi
@@ -159,7 +158,7 @@ def test_commits_to_one_worktree_from_both_mounts(pair):
     together(lambda: sh(script, "one", cwd=f"{a}/r", timeout=120), lambda: sh(script, "two", cwd=f"{b}/r", timeout=120))
     for r in (f"{a}/r", f"{b}/r"):
         subjects = git(r, "log", "--format=%s").split()
-        assert len(subjects) == 2 * 24 + 1
+        assert len(subjects) == 2 * 16 + 1
         assert git(r, "ls-files").split() == ["f", "f-one", "f-two"]
         assert git(r, "diff", "HEAD") == ""
     fsck(f"{a}/r", f"{b}/r")
@@ -168,7 +167,7 @@ def test_commits_to_one_worktree_from_both_mounts(pair):
 # ------------------------------------------------------------------- make
 
 def make(top, build, *targets, check=True):
-    return call("make", "-j4", f"BUILD={build}", "CFLAGS=-O0", *targets, cwd=top, check=check, timeout=200)
+    return call("make", "-j4", f"BUILD={build}", "CFLAGS=-O0", *targets, cwd=top, check=check, timeout=280)
 
 
 def test_make_of_this_project(pair):

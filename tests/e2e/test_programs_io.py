@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from programs import Program, call, need, sh, together
+from programs import call, need, sh, together
 
 MOUNTS_LOCK = os.environ.get("PSPFS_LOCKS") == "1"
 
@@ -181,8 +181,8 @@ STRESSORS = [
 SMALL = {"hdd": "--hdd-bytes 4M", "fallocate": "--fallocate-bytes 4M", "fiemap": "--fiemap-bytes 4M",
          "seek": "--seek-size 4M", "revio": "--revio-bytes 4M", "sync-file": "--sync-file-bytes 4M",
          "iomix": "--iomix-bytes 4M", "readahead": "--readahead-bytes 4M", "mmap": "--mmap-bytes 4M",
-         "dirdeep": "--dirdeep-inodes 2000", "symlink": "--symlink-ops 4000", "dir": "--dir-dirs 512",
-         "link": "--link-ops 2000"}
+         "dirdeep": "--dirdeep-inodes 2000", "symlink": "--symlink-ops 1500", "dir": "--dir-dirs 512",
+         "link": "--link-ops 1000"}
 
 
 def stress(where, names):
