@@ -187,10 +187,12 @@ def test_make_of_this_project(pair):
     for top in (a, b):
         for build, target in builds:
             assert "CC" not in make(top, build, target), f"{build} on {top}"
+    touched = []
     for top, other, source, (build, target) in ((a, b, "tracker/lru.c", builds[0]),
                                                 (b, a, "net/text.c", builds[1])):
+        touched.append(source)
         os.utime(f"{top}/{source}")
         assert make(other, build, "-q", target, check=False).returncode == 1
         out = make(other, build, target)
-        assert [line.split()[1] for line in out.splitlines() if line.split()[0] == "CC"] == [source], out
+        assert sorted(line.split()[1] for line in out.splitlines() if line.split()[0] == "CC") == sorted(touched), out
         make(top, build, "-q", target)
