@@ -233,6 +233,18 @@ int files_is_open(struct files *fs, uint64_t ino)
 	return yes;
 }
 
+/* As the commit will set it: a close must not change what fstat showed, or
+ * git, tar and rsync take the file for changed. */
+static void show_time(const struct file *f, int64_t *sec, uint32_t *nsec)
+{
+	int64_t s = f->mtime_s;
+	uint32_t ns = f->mtime_ns;
+
+	time_later(&s, &ns, *sec, *nsec);
+	*sec = s;
+	*nsec = ns;
+}
+
 /* What the kernel would see had the writes been committed. */
 static void overlay(const struct file *f, struct m_attr *a)
 {
@@ -249,8 +261,8 @@ static void overlay(const struct file *f, struct m_attr *a)
 		return;
 	if (f->local_end > a->size)
 		a->size = f->local_end;
-	a->mtime_s = a->ctime_s = f->mtime_s;
-	a->mtime_ns = a->ctime_ns = f->mtime_ns;
+	show_time(f, &a->mtime_s, &a->mtime_ns);
+	show_time(f, &a->ctime_s, &a->ctime_ns);
 	if (f->kill_suid) {
 		if ((a->mode & S_IXGRP) || (f->kill_suid & CLEAR_SGID))
 			a->mode &= ~(uint32_t)S_ISGID;

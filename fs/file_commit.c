@@ -108,7 +108,6 @@ static void to_push(const struct extent *e, struct m_push *p)
 static int encode(struct file *f, struct commit *c)
 {
 	struct m_commit m = { .ino = f->ino, .sync = c->sync,
-			      .mtime_s = f->mtime_s, .mtime_ns = f->mtime_ns,
 			      .clear_suid = (uint8_t)f->kill_suid };
 	const struct extent *e = TAILQ_FIRST(&f->extents);
 	int err;
@@ -116,8 +115,11 @@ static int encode(struct file *f, struct commit *c)
 	m.pushes = calloc(c->n + 1, sizeof(*m.pushes));
 	if (!m.pushes)
 		return -ENOMEM;
-	for (; m.n_pushes < c->n; e = TAILQ_NEXT(e, all))
+	for (; m.n_pushes < c->n; e = TAILQ_NEXT(e, all)) {
 		to_push(e, &m.pushes[m.n_pushes++]);
+		m.mtime_s = e->mtime_s;
+		m.mtime_ns = e->mtime_ns;
+	}
 	err = m_commit_encode(&c->body, &m);
 	free(m.pushes);
 	return err;

@@ -140,6 +140,8 @@ struct extent {
 	struct slot *slot;	/* NULL: an append */
 	uint64_t off;		/* in the file; tentative if an append */
 	uint64_t seq;
+	int64_t mtime_s;	/* of the last write before it was sealed */
+	uint32_t mtime_ns;
 	int joined;		/* the next belongs to the same write(2) */
 	int uploading;
 };

@@ -99,6 +99,8 @@ static void seal(struct file *f, struct slot *slot, const struct range *r,
 	e->slot = slot;
 	e->off = off;
 	e->seq = ++f->seq;
+	e->mtime_s = f->mtime_s;
+	e->mtime_ns = f->mtime_ns;
 	e->joined = joined;
 	e->uploading = 1;
 	e->job = (struct upload_job){
@@ -305,12 +307,12 @@ void file_write(struct file_handle *h, uint64_t off, const void *data,
 		err = -EIO;
 	if (!err && size) {
 		file_busy(f);
+		wall_time(&f->mtime_s, &f->mtime_ns);
 		streaming = is_stream(h, off, size);
 		t.more = h->w_run > GATHER_AFTER;
 		err = h->append ? write_append(f, data, size, streaming, &t)
 				: write_plain(f, off, data, size, streaming,
 					      &t);
-		wall_time(&f->mtime_s, &f->mtime_ns);
 		f->kill_suid |= kill_suid;
 		if (err)
 			file_advance(f, &t);	/* may be idle after all */

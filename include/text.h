@@ -42,6 +42,9 @@ uint64_t now_ms(void);
 uint64_t now_us(void);
 /* CLOCK_REALTIME. */
 void wall_time(int64_t *sec, uint32_t *nsec);
+/* A time, but later than another, if by a nanosecond. */
+void time_later(int64_t *sec, uint32_t *nsec, int64_t than_sec,
+		uint32_t than_nsec);
 
 /* Cryptographically random. */
 uint64_t random_u64(void);

@@ -280,6 +280,21 @@ void wall_time(int64_t *sec, uint32_t *nsec)
 	*nsec = (uint32_t)t.tv_nsec;
 }
 
+void time_later(int64_t *sec, uint32_t *nsec, int64_t than_sec,
+		uint32_t than_nsec)
+{
+	if (*sec > than_sec || (*sec == than_sec && *nsec > than_nsec))
+		return;
+	*sec = than_sec;
+	*nsec = than_nsec;
+	if (than_nsec < 999999999) {
+		++*nsec;
+	} else if (than_sec < INT64_MAX) {	/* else: the end of time */
+		++*sec;
+		*nsec = 0;
+	}
+}
+
 uint64_t random_u64(void)
 {
 	uint64_t v;

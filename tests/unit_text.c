@@ -184,6 +184,36 @@ static void random_is_not_constant(void **state)
 	assert_true(random_u64() != random_u64());
 }
 
+static void later_is_later(void **state)
+{
+	static const struct {
+		int64_t s;
+		uint32_t ns;
+		int64_t than_s;
+		uint32_t than_ns;
+		int64_t want_s;
+		uint32_t want_ns;
+	} cases[] = {
+		{ 5, 7, 5, 6, 5, 7 },
+		{ 6, 0, 5, 999999999, 6, 0 },
+		{ 5, 7, 5, 7, 5, 8 },
+		{ 4, 9, 5, 7, 5, 8 },
+		{ 5, 0, 5, 999999999, 6, 0 },
+		{ -9, 0, -8, 999999999, -7, 0 },
+		{ 0, 0, INT64_MAX, 1, INT64_MAX, 2 },
+		{ 0, 0, INT64_MAX, 999999999, INT64_MAX, 999999999 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int64_t s = cases[i].s;
+		uint32_t ns = cases[i].ns;
+
+		time_later(&s, &ns, cases[i].than_s, cases[i].than_ns);
+		assert_true(s == cases[i].want_s && ns == cases[i].want_ns);
+	}
+}
+
 static void hex_is_lower_case(void **state)
 {
 	static const uint8_t bytes[] = { 0x00, 0x0f, 0xa5, 0xff };
@@ -205,6 +235,7 @@ int main(void)
 		cmocka_unit_test(addr_parse_refuses),
 		cmocka_unit_test(addr_from_ip_is_strict),
 		cmocka_unit_test(clocks_go_forward),
+		cmocka_unit_test(later_is_later),
 		cmocka_unit_test(random_is_not_constant),
 		cmocka_unit_test(hex_is_lower_case),
 	};

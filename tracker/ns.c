@@ -7,6 +7,7 @@
 
 #include "log.h"
 #include "ns_internal.h"
+#include "text.h"
 
 /* ------------------------------------------------------------ small things */
 
@@ -90,22 +91,16 @@ void ns_set_ctime(struct ns_inode *in, struct ns_now now)
 	in->a.ctime_ns = now.ns;
 }
 
-void ns_new_content(struct ns_inode *in, struct ns_now want, struct ns_now now)
+void ns_new_content(struct ns_inode *in, struct ns_now want)
 {
-	struct ns_now least = { in->a.mtime_s, in->a.mtime_ns + 1 };
+	struct ns_now ctime = want;
 
-	if (!ns_time_ok(least.ns)) {
-		if (least.s < INT64_MAX)
-			least = (struct ns_now){ least.s + 1, 0 };
-		else
-			least.ns--;	/* the end of time */
-	}
-	if (want.s < least.s || (want.s == least.s && want.ns < least.ns))
-		want = least;
+	time_later(&want.s, &want.ns, in->a.mtime_s, in->a.mtime_ns);
+	time_later(&ctime.s, &ctime.ns, in->a.ctime_s, in->a.ctime_ns);
 	in->a.mtime_s = want.s;
 	in->a.mtime_ns = want.ns;
 	in->a.version++;
-	ns_set_ctime(in, now);
+	ns_set_ctime(in, ctime);
 }
 
 /* ----------------------------------------------------------------- inodes */

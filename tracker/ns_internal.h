@@ -112,9 +112,9 @@ int ns_damaged(const char *what, uint64_t id);
 
 int ns_time_ok(uint32_t nsec);
 void ns_set_ctime(struct ns_inode *in, struct ns_now now);
-/* New content: mtime becomes @want, but later than it was. */
-void ns_new_content(struct ns_inode *in, struct ns_now want,
-		    struct ns_now now);
+/* New content: mtime and ctime become @want, but later than they were.  So
+ * the writer, who goes by the same rule (file.c), has shown them already. */
+void ns_new_content(struct ns_inode *in, struct ns_now want);
 
 /* ---- ns_chunk.c ---- */
 

@@ -187,6 +187,20 @@ def test_mtime_of_the_writer_stays(pair):
     assert os.stat(f"{a}/f").st_mtime_ns == 10**18
 
 
+@pytest.mark.parametrize("size", [1, SLOT, 3 * SLOT + 5, 40 * SLOT])
+def test_close_does_not_move_times(pair, size):
+    """git notes a file's times before it closes it, and compares them ever after."""
+    a, b = pair
+    for mode in ("xb", "r+b", "ab"):
+        with open(f"{a}/f", mode, buffering=0) as f:
+            for off in range(0, size, 100000):
+                f.write(bytes(min(100000, size - off)))
+            before = os.fstat(f.fileno())
+        for where in (a, b):
+            now = os.stat(f"{where}/f")
+            assert (now.st_mtime_ns, now.st_ctime_ns) == (before.st_mtime_ns, before.st_ctime_ns), mode
+
+
 def test_appends_from_two_mounts(pair):
     a, b = pair
     per = 300
