@@ -139,16 +139,14 @@ static void truncated(struct call *c, struct answer *a)
 		call_reply_open(c, &m.attr, 0);
 }
 
+/* O_TRUNC is a change, with its times, also of a file that is empty. */
 static void open_with(struct call *c, const struct m_attr *a)
 {
-	struct m_attr now = *a;
-
 	if (!S_ISREG(a->mode)) {
 		call_fail(c, -EINVAL);
 		return;
 	}
-	files_overlay(c->ops->files, &now);
-	if (!(c->fi.flags & O_TRUNC) || !now.size) {
+	if (!(c->fi.flags & O_TRUNC)) {
 		call_reply_open(c, a, 0);
 		return;
 	}

@@ -187,6 +187,16 @@ def test_mtime_of_the_writer_stays(pair):
     assert os.stat(f"{a}/f").st_mtime_ns == 10**18
 
 
+def test_truncating_an_empty_file_is_a_change(pair):
+    a, b = pair
+    write(f"{a}/f", b"")
+    before = os.stat(f"{b}/f")
+    write(f"{b}/f", b"")
+    for top in pair:
+        now = os.stat(f"{top}/f")
+        assert now.st_mtime_ns > before.st_mtime_ns and now.st_ctime_ns > before.st_ctime_ns
+
+
 def test_appends_from_two_mounts(pair):
     a, b = pair
     per = 300
