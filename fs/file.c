@@ -228,6 +228,19 @@ int files_is_open(struct files *fs, uint64_t ino)
 	return yes;
 }
 
+/* The time *@s.*@ns becomes @f's last write, but later than it was: as the
+ * tracker will do it. */
+static void written_at(const struct file *f, int64_t *s, uint32_t *ns)
+{
+	if (f->mtime_s > *s || (f->mtime_s == *s && f->mtime_ns > *ns)) {
+		*s = f->mtime_s;
+		*ns = f->mtime_ns;
+	} else if (++*ns == 1000000000) {
+		*ns = 0;
+		++*s;
+	}
+}
+
 /* What the kernel would see had the writes been committed. */
 static void overlay(const struct file *f, struct m_attr *a)
 {
@@ -244,8 +257,8 @@ static void overlay(const struct file *f, struct m_attr *a)
 		return;
 	if (f->local_end > a->size)
 		a->size = f->local_end;
-	a->mtime_s = a->ctime_s = f->mtime_s;
-	a->mtime_ns = a->ctime_ns = f->mtime_ns;
+	written_at(f, &a->mtime_s, &a->mtime_ns);
+	written_at(f, &a->ctime_s, &a->ctime_ns);
 	if (f->kill_suid) {
 		if (a->mode & S_IXGRP)
 			a->mode &= ~(uint32_t)S_ISGID;

@@ -90,9 +90,10 @@ void ns_set_ctime(struct ns_inode *in, struct ns_now now)
 	in->a.ctime_ns = now.ns;
 }
 
-void ns_new_content(struct ns_inode *in, struct ns_now want, struct ns_now now)
+/* @want, but later than it was. */
+static struct ns_now later(struct ns_now want, int64_t was_s, uint32_t was_ns)
 {
-	struct ns_now least = { in->a.mtime_s, in->a.mtime_ns + 1 };
+	struct ns_now least = { was_s, was_ns + 1 };
 
 	if (!ns_time_ok(least.ns)) {
 		if (least.s < INT64_MAX)
@@ -101,11 +102,18 @@ void ns_new_content(struct ns_inode *in, struct ns_now want, struct ns_now now)
 			least.ns--;	/* the end of time */
 	}
 	if (want.s < least.s || (want.s == least.s && want.ns < least.ns))
-		want = least;
-	in->a.mtime_s = want.s;
-	in->a.mtime_ns = want.ns;
+		return least;
+	return want;
+}
+
+void ns_new_content(struct ns_inode *in, struct ns_now want)
+{
+	struct ns_now m = later(want, in->a.mtime_s, in->a.mtime_ns);
+
+	in->a.mtime_s = m.s;
+	in->a.mtime_ns = m.ns;
 	in->a.version++;
-	ns_set_ctime(in, now);
+	ns_set_ctime(in, later(want, in->a.ctime_s, in->a.ctime_ns));
 }
 
 /* ----------------------------------------------------------------- inodes */

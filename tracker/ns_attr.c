@@ -65,7 +65,7 @@ static int set_size(struct ns *ns, struct ns_inode *in, uint64_t size,
 	if (size < in->a.size)
 		err = ns_slots_cut(ns, in, size, now);
 	in->a.size = size;
-	ns_new_content(in, now, now);
+	ns_new_content(in, now);
 	return err;
 }
 

@@ -102,9 +102,10 @@ int ns_damaged(const char *what, uint64_t id);
 
 int ns_time_ok(uint32_t nsec);
 void ns_set_ctime(struct ns_inode *in, struct ns_now now);
-/* New content: mtime becomes @want, but later than it was. */
-void ns_new_content(struct ns_inode *in, struct ns_now want,
-		    struct ns_now now);
+/* New content: mtime and ctime become @want, when it was written, but each
+ * later than it was.  (Not when it was committed: a stat between write and
+ * close would be wrong after the close, and git, tar, rsync look at that.) */
+void ns_new_content(struct ns_inode *in, struct ns_now want);
 
 /* ---- ns_chunk.c ---- */
 

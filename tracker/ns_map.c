@@ -233,8 +233,7 @@ static int push_all(struct commit *c, const struct m_commit *m)
 		err = slot_done(c);
 	if (!err)
 		err = ns_kill_caps(c->ns, &c->in);
-	ns_new_content(&c->in, (struct ns_now){ m->mtime_s, m->mtime_ns },
-		       c->now);
+	ns_new_content(&c->in, (struct ns_now){ m->mtime_s, m->mtime_ns });
 	return err;
 }
 

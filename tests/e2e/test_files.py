@@ -187,6 +187,22 @@ def test_mtime_of_the_writer_stays(pair):
     assert os.stat(f"{a}/f").st_mtime_ns == 10**18
 
 
+def test_times_are_those_of_the_write(pair):
+    """Not of the close: what fstat said before it is still so after it."""
+    a, b = pair
+    for i in range(10):
+        fd = os.open(f"{a}/f", os.O_RDWR | os.O_CREAT)
+        os.write(fd, b"%d" % i)
+        before = os.fstat(fd)
+        time.sleep(0.01)
+        os.close(fd)
+        for top in pair:
+            now = os.stat(f"{top}/f")
+            assert (now.st_mtime_ns, now.st_ctime_ns) == (before.st_mtime_ns, before.st_ctime_ns)
+        os.chmod(f"{b}/f", 0o640 + i % 2)
+        assert os.stat(f"{a}/f").st_ctime_ns > before.st_ctime_ns
+
+
 def test_truncating_an_empty_file_is_a_change(pair):
     a, b = pair
     write(f"{a}/f", b"")
