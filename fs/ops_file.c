@@ -250,6 +250,15 @@ static int has_suid(struct ops *o, uint64_t ino)
 	       (a.mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP);
 }
 
+/* A page that was mapped comes through any handle, also an appending one. */
+static int write_flags(const struct fuse_file_info *fi, int kill_suid)
+{
+	int in_place = fi->writepage || !(fi->flags & O_APPEND);
+
+	return (kill_suid ? FILE_KILL_SUID : 0) |
+	       (in_place ? FILE_IN_PLACE : FILE_APPEND);
+}
+
 void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
 	       off_t off, struct fuse_file_info *fi)
 {
@@ -261,8 +270,8 @@ void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
 	c->size = size;
 	c->flags = kernel_kills_suid() && has_suid(c->ops, c->ino);
 	seen_drop(c->ops, c->ino);
-	file_write(handle(fi), (uint64_t)off, buf, size, (int)c->flags,
-		   write_done, c);
+	file_write(handle(fi), (uint64_t)off, buf, size,
+		   write_flags(fi, (int)c->flags), write_done, c);
 }
 
 /* ---------------------------------------------------------------- closing */

@@ -1,6 +1,7 @@
 """What one mount does is what another sees: names, attributes, content."""
 import contextlib
 import errno
+import fcntl
 import mmap
 import os
 import random
@@ -236,6 +237,32 @@ def test_appends_from_two_mounts(pair):
         mine = [ln for ln in lines if ln[:1] == tag]
         assert mine == [b"%s%05d" % (tag, i) + b"." * (i % 50) for i in range(per)]
     assert read(f"{b}/log") == read(f"{a}/log")
+
+
+def test_append_taken_off_and_put_on(pair):
+    """fcntl(F_SETFL) changes O_APPEND of an open file."""
+    a, b = pair
+    write(f"{a}/f", b"0123456789")
+    fd = os.open(f"{a}/f", os.O_RDWR | os.O_APPEND)
+    fcntl.fcntl(fd, fcntl.F_SETFL, 0)
+    os.pwrite(fd, b"in place", 0)
+    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)
+    write(f"{b}/f", b"of b", "ab")
+    os.write(fd, b"of a")
+    os.close(fd)
+    assert read(f"{b}/f") == b"in place89of bof a"
+
+
+def test_mapped_pages_of_an_appending_handle(pair):
+    a, b = pair
+    write(f"{a}/f", b"." * 10000)
+    fd = os.open(f"{a}/f", os.O_RDWR | os.O_APPEND)
+    with mmap.mmap(fd, 10000) as m:
+        m[5000:5006] = b"mapped"
+        m.flush()
+    assert read(f"{b}/f") == b"." * 5000 + b"mapped" + b"." * 4994
+    os.close(fd)
+    assert os.stat(f"{b}/f").st_size == 10000
 
 
 def test_exclusive_create(pair):
