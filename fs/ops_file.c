@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kernel.h"
 #include "ops_call.h"
@@ -251,27 +252,62 @@ static int has_suid(struct ops *o, uint64_t ino)
 }
 
 /* A page that was mapped comes through any handle, also an appending one. */
-static int write_flags(const struct fuse_file_info *fi, int kill_suid)
+static int is_append(const struct fuse_file_info *fi)
 {
-	int in_place = fi->writepage || !(fi->flags & O_APPEND);
+	return (fi->flags & O_APPEND) && !fi->writepage;
+}
 
-	return (kill_suid ? FILE_KILL_SUID : 0) |
-	       (in_place ? FILE_IN_PLACE : FILE_APPEND);
+static void write_now(struct call *c, const char *buf)
+{
+	int flags = is_append(&c->fi) ? FILE_APPEND : FILE_IN_PLACE;
+
+	c->flags = c->flags && has_suid(c->ops, c->ino);
+	if (c->flags)
+		flags |= FILE_KILL_SUID;
+	file_write(handle(&c->fi), c->off, buf, c->size, flags, write_done, c);
+}
+
+static void append_sure(struct call *c, struct answer *a)
+{
+	char *data = c->data;
+	struct m_attr attr;
+
+	if (!call_getattr_done(c, a, &attr))
+		write_now(c, data);
+	free(data);
+}
+
+/* Another mount has changed the file: where does it end?  The tracker will
+ * say when it is committed, but here one may look before that. */
+static void append_after_asking(struct call *c, const char *buf)
+{
+	c->data = malloc(c->size + 1);
+	if (!c->data) {
+		call_fail(c, -ENOMEM);
+		return;
+	}
+	memcpy(c->data, buf, c->size);
+	call_getattr(c, append_sure);
 }
 
 void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
 	       off_t off, struct fuse_file_info *fi)
 {
 	struct call *c = call_new(req);
+	struct m_attr attr;
 
 	if (!c)
 		return;
 	c->ino = ops_ino(c->ops, ino);
+	c->fi = *fi;
+	c->off = (uint64_t)off;
 	c->size = size;
-	c->flags = kernel_kills_suid() && has_suid(c->ops, c->ino);
+	c->flags = (uint32_t)kernel_kills_suid();
 	seen_drop(c->ops, c->ino);
-	file_write(handle(fi), (uint64_t)off, buf, size,
-		   write_flags(fi, (int)c->flags), write_done, c);
+	if (is_append(fi) && ops_cached(c->ops, c->ino, &attr))
+		append_after_asking(c, buf);
+	else
+		write_now(c, buf);
 }
 
 /* ---------------------------------------------------------------- closing */

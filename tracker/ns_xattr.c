@@ -225,7 +225,7 @@ int ns_xattrs_drop(struct ns *ns, uint64_t ino)
 
 void ns_kill_suid(struct ns_inode *in)
 {
-	if (!S_ISREG(in->a.mode))
+	if (S_ISDIR(in->a.mode))
 		return;
 	in->a.mode &= ~(uint32_t)S_ISUID;
 	/* without group execution it marks mandatory locking */

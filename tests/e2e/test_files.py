@@ -188,6 +188,16 @@ def test_mtime_of_the_writer_stays(pair):
     assert os.stat(f"{a}/f").st_mtime_ns == 10**18
 
 
+def test_a_new_owner_takes_bits_of_what_is_no_directory(pair):
+    a, b = pair
+    os.mkfifo(f"{a}/fifo")
+    os.mkdir(f"{a}/dir")
+    for name, left in (("fifo", 0o770), ("dir", 0o6770)):
+        os.chmod(f"{a}/{name}", 0o6770)
+        os.chown(f"{b}/{name}", 1, 1)
+        assert stat.S_IMODE(os.stat(f"{a}/{name}").st_mode) == left
+
+
 def test_times_are_those_of_the_write(pair):
     """Not of the close: what fstat said before it is still so after it."""
     a, b = pair
@@ -251,6 +261,18 @@ def test_append_taken_off_and_put_on(pair):
     os.write(fd, b"of a")
     os.close(fd)
     assert read(f"{b}/f") == b"in place89of bof a"
+
+
+def test_append_after_another_mount_changed_the_size(pair):
+    """Who appends finds it there at once, where the file ends now."""
+    a, b = pair
+    with open(f"{a}/f", "w+b", buffering=0) as f:
+        f.write(b"")
+        with open(f"{a}/f", "ab", buffering=0) as log:
+            os.truncate(f"{b}/f", 5000)
+            log.write(b"line")
+            assert os.fstat(f.fileno()).st_size == 5004
+            assert os.pread(f.fileno(), 100, 4999) == b"\0line"
 
 
 def test_mapped_pages_of_an_appending_handle(pair):
