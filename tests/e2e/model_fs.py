@@ -79,11 +79,11 @@ class Opened:
 
 
 class Model:
-    """@sgid_stays: a stranger's write leaves S_ISGID on a file that its group
-    may not execute (FUSE's protocol says so; ext4 clears it)."""
+    """@fuse: a stranger's write leaves S_ISGID on a file that its group may
+    not execute (FUSE's protocol says so; ext4 clears it)."""
 
-    def __init__(self, sgid_stays=False):
-        self.sgid_stays = sgid_stays
+    def __init__(self, fuse=False):
+        self.fuse = fuse
         self.clock = 1
         self.next_ino = 2
         self.inodes = {1: Inode(1, stat.S_IFDIR | 0o777, 0, 0)}
@@ -388,7 +388,7 @@ class Model:
             return
         if inode.is_dir() or (not always_suid and not inode.is_file()):
             return
-        stays = self.sgid_stays or self.in_group(uid, inode.gid)
+        stays = self.fuse or self.in_group(uid, inode.gid)
         if inode.mode & stat.S_ISGID and (inode.mode & stat.S_IXGRP or not stays):
             inode.mode &= ~stat.S_ISGID
         inode.mode &= ~stat.S_ISUID

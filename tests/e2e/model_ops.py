@@ -6,7 +6,7 @@ import random
 from model_fs import EXCHANGE, NOREPLACE
 
 NAMES = ["a", "b", "c", "d", "e"]
-SLOTS = 12
+SLOTS = 12              # open at once
 PAGE = 4096
 FILES_MAX = 60          # inodes: then removing comes oftener than making
 MODES = [0o644, 0o666, 0o600, 0o755, 0o777, 0o700, 0o444, 0, 0o6755, 0o2770, 0o4711, 0o640, 0o2644]

@@ -52,7 +52,7 @@ class Run:
     are an ordinary directory, whose clock may tick slower than calls return."""
 
     def __init__(self, tops, local=False):
-        self.model, self.real, self.strict = Files(sgid_stays=not local), Real(tops), not local
+        self.model, self.real, self.strict = Files(fuse=not local), Real(tops), not local
         self.inos, self.times = {}, {}
         self.done = []
         self.now = None                 # what is under way: for a watchdog

@@ -7,10 +7,13 @@ import os
 import random
 import stat
 import subprocess
+import sys
 import threading
 import time
 
 import pytest
+
+from swarm import run
 
 SLOT = 512 * 1024
 
@@ -165,6 +168,18 @@ def test_xattrs(pair):
     with pytest.raises(OSError) as e:
         os.getxattr(f"{a}/f", "user.colour")
     assert e.value.errno == errno.ENODATA
+
+
+def test_trusted_xattrs_are_listed_for_root_alone(pair):
+    a, b = pair
+    write(f"{a}/f", b"x")
+    os.chmod(a, 0o755)
+    os.setxattr(f"{a}/f", "trusted.t", b"1")
+    os.setxattr(f"{a}/f", "user.u", b"1")
+    assert sorted(os.listxattr(f"{b}/f")) == ["trusted.t", "user.u"]
+    names = run("setpriv", "--reuid=1234", "--regid=1234", "--clear-groups", sys.executable, "-c",
+                f"import os; print(os.listxattr('{b}/f'))").stdout
+    assert names == "['user.u']\n"
 
 
 def test_mtime_moves_with_content(pair):
