@@ -35,10 +35,11 @@ JOB_LIMIT_S = 3000
 
 
 class Watchdog(threading.Thread):
-    """Ends the process when a call hangs."""
+    """Ends the process when a call hangs, after @clear_away()."""
 
-    def __init__(self):
+    def __init__(self, clear_away=lambda: None):
         super().__init__(daemon=True)
+        self.clear_away = clear_away
         self.run_now, self.seen, self.since = None, None, 0
         self.start()
 
@@ -51,6 +52,7 @@ class Watchdog(threading.Thread):
             elif time.monotonic() - self.since > HANG_S:
                 print(f"HANG: for {HANG_S} s in {op}", flush=True)
                 faulthandler.dump_traceback()
+                self.clear_away()
                 os._exit(3)
 
 
