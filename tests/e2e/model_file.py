@@ -10,6 +10,12 @@ O_TMPFILE = os.O_TMPFILE
 
 
 class Files(Model):
+    def of(self, slot):
+        f, inode = super().of(slot)
+        if self.fuse and inode.is_dir() and inode.nlink == 0:
+            raise Skip                  # a removed directory does not live on for who has it open
+        return f, inode
+
     # -------------------------------------------------------------- opening
 
     def open(self, uid, slot, mount, path, flags, mode):
@@ -69,7 +75,7 @@ class Files(Model):
         self.slots[other] = self.opened(slot)
 
     def close(self, uid, slot):
-        f, inode = self.of(slot)
+        f, inode = super().of(slot)
         del self.slots[slot]
         if f.writable:
             self.committed(inode, f.mount)
