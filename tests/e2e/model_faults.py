@@ -9,7 +9,6 @@ which.  Bytes not yet committed may be lost, one by one; nothing else may.
 import errno
 import os
 import random
-import signal
 import subprocess
 
 from model_fs import Err, Skip
@@ -186,7 +185,8 @@ class Faults:
     """What is done to the swarm; each returns what it did.
 
     What is to happen in the middle of calls is done by processes: this one
-    may be waiting in a page fault, and acts as several users.
+    may be waiting in a page fault, and acts as several users.  They are there
+    before it happens: a fork closes files of ours, which has to be answered.
     """
 
     def __init__(self, swarm, run, rng):
@@ -205,15 +205,18 @@ class Faults:
         elif p:
             p.wait(60)
 
+    def tracker_killed(self, before_s, down_s):
+        old = self.swarm.tracker
+        self.later(f"sleep {before_s}; kill -9 {old.pid}; sleep {down_s}; exec \"$@\"", *old.args)
+        self.swarm.tracker = self.process
+        return old
+
     def tracker_killed_between(self):
-        self.swarm.kill_tracker()
-        self.swarm.start_tracker()
+        self.tracker_killed(0, 0).wait(10)
+        self.finish()
 
     def tracker_killed_meanwhile(self):
-        old = self.swarm.tracker
-        self.later(f"sleep {self.rng.random() / 20}; kill -9 {old.pid}; sleep 0.3; exec \"$@\"", *old.args)
-        old.wait(10)
-        self.swarm.tracker = self.process
+        self.tracker_killed(self.rng.random() / 20, 0.3)
 
     def lender_killed(self):
         self.swarm.lenders.pop().kill()
@@ -226,8 +229,8 @@ class Faults:
 
     def frozen(self, secs):
         peer = self.rng.choice(self.swarm.peers)
-        peer.proc.send_signal(signal.SIGSTOP)
-        self.later(f"sleep {secs}; kill -CONT {peer.proc.pid}")
+        pid = peer.proc.pid
+        self.later(f"kill -STOP {pid}; sleep {secs}; kill -CONT {pid}")
 
     def frozen_shortly(self):
         self.frozen(1 + 2 * self.rng.random())

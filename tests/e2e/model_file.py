@@ -142,10 +142,10 @@ class Files(Model):
 
     def store(self, uid, inode, mount, off, data):
         old = inode.data
+        self.soil(inode, mount, min(off, len(old)), off + len(data))
         if off > len(old):
             old += bytes(off - len(old))
         inode.data = old[:off] + data + old[off + len(data):]
-        self.soil(inode, mount, min(off, inode.size), off + len(data))
         self.kill_suid(uid, inode)
         self.changed(inode, True)
 
