@@ -122,6 +122,8 @@ class Files(Model):
 
     def read(self, uid, slot, n):
         f, _ = self.readable(slot)
+        if f.pos is None:
+            raise Skip
         data = self.pread(uid, slot, n, f.pos)
         f.pos += len(data)
         return data
@@ -159,10 +161,14 @@ class Files(Model):
 
     def write(self, uid, slot, data):
         f, inode = self.of(slot)
-        if data and f.append and f.writable:
-            f.pos = inode.size
+        if f.append and f.writable:
+            f.pos = inode.size if data else f.pos or 0
+        if f.pos is None:
+            raise Skip
         self.pwrite(uid, slot, data, f.pos)
         f.pos += len(data)
+        if self.fuse and f.append:
+            f.pos = None        # the kernel takes the size that it knew
         return len(data)
 
     def pwritev(self, uid, slot, data, off):
@@ -186,6 +192,8 @@ class Files(Model):
             raise Skip
         if whence in (os.SEEK_DATA, os.SEEK_HOLE):
             return self.seek_map(f, inode, off, whence)
+        if f.pos is None and whence == os.SEEK_CUR:
+            raise Skip
         f.pos = off + {os.SEEK_SET: 0, os.SEEK_CUR: f.pos, os.SEEK_END: inode.size}[whence]
         return f.pos
 
