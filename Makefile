@@ -97,7 +97,7 @@ DEPS_TEST  := libcmocka-dev python3 python3-pytest python3-pytest-timeout \
 	      acl attr patch xz-utils dpkg
 
 .DELETE_ON_ERROR:
-.PHONY: all deps demo check check-unit check-e2e lint bench fuzz install \
+.PHONY: all deps demo check check-unit check-e2e check-model lint bench fuzz install \
 	uninstall clean help
 
 all: $(PROGRAMS:%=$(BUILD)/%)
@@ -107,6 +107,7 @@ help:
 	@echo "make deps      install what that needs (apt-get), or list it"
 	@echo "make demo      a swarm on this machine, shown step by step (KEEP=1: leave it up)"
 	@echo "make check     all tests; SAN=address,undefined or SAN=thread: with sanitizers"
+	@echo "make check-model OPS=100000 SEEDS='1 2'   all calls at random, against a model of POSIX"
 	@echo "make lint      compile with -Werror, cppcheck, included-folder rules"
 	@echo "make bench     small benchmarks of the parts"
 	@echo "make install   into DESTDIR/PREFIX, mount.pspfs also where mount(8) looks"
@@ -181,6 +182,13 @@ check-unit: $(UNIT:%=$(BUILD)/tests/%)
 
 check-e2e: all $(HELPERS)
 	$(PYTHON) tests/run.py --build $(BUILD) --pytest tests/e2e
+
+OPS   ?= 100000
+SEEDS ?= $(shell date +%N)
+check-model: all
+	@for s in $(SEEDS); do \
+		$(PYTHON) tests/e2e/model.py --seed $$s --ops $(OPS) && \
+		$(PYTHON) tests/e2e/model.py --faults --seed $$s --ops $$(($(OPS) / 10)) || exit 1; done
 
 check: all $(UNIT:%=$(BUILD)/tests/%) $(HELPERS)
 	$(PYTHON) tests/run.py --build $(BUILD) $(UNIT) --pytest tests

@@ -63,10 +63,18 @@ typedef void (*file_read_done)(void *arg, int err, const struct iovec *iov,
 			       int n_iov);
 void file_read(struct file_handle *h, uint64_t off, size_t size,
 	       file_read_done done, void *arg);
-/* @data is copied before it returns.  @kill_suid: as commit.clear_suid. */
+enum {
+	FILE_KILL_SUID = CLEAR_SUID,	/* as commit.clear_suid */
+	FILE_KILL_SGID = CLEAR_SGID,
+	/* fcntl(F_SETFL) changes O_APPEND after the opening, and pages that
+	 * were mapped are written through any handle: */
+	FILE_APPEND = 4,
+	FILE_IN_PLACE = 8,	/* neither: as it was opened */
+};
+/* @data is copied before it returns.  @flags: FILE_... */
 typedef void (*file_done)(void *arg, int err);
 void file_write(struct file_handle *h, uint64_t off, const void *data,
-		size_t size, int kill_suid, file_done done, void *arg);
+		size_t size, int flags, file_done done, void *arg);
 /* close(2)'s and fsync(2)'s promise.  @sync: on the disks.  The handle may be
  * closed meanwhile (by who was interrupted). */
 void file_flush(struct file_handle *h, int sync, file_done done, void *arg);

@@ -281,9 +281,10 @@ static int write_append(struct file *f, const uint8_t *p, size_t left,
 enum { GATHER_AFTER = 8 << 20 };
 
 /* How the handle writes: a slot and more in sequence is a stream. */
-static int is_stream(struct file_handle *h, uint64_t off, size_t size)
+static int is_stream(struct file_handle *h, int append, uint64_t off,
+		     size_t size)
 {
-	if (!h->append && off != h->w_next)
+	if (!append && off != h->w_next)
 		h->w_run = 0;
 	h->w_next = off + size;
 	h->w_run += size;
@@ -291,15 +292,17 @@ static int is_stream(struct file_handle *h, uint64_t off, size_t size)
 }
 
 void file_write(struct file_handle *h, uint64_t off, const void *data,
-		size_t size, int kill_suid, file_done done, void *arg)
+		size_t size, int flags, file_done done, void *arg)
 {
+	int append = !(flags & FILE_IN_PLACE) &&
+		     (h->append || (flags & FILE_APPEND));
 	struct file *f = file_get(h->f);
 	struct todo t;
 	int err = 0, streaming;
 
 	file_todo_init(&t);
 	pthread_mutex_lock(&f->lock);
-	if (h->append)
+	if (append)
 		off = end_here(f);
 	if (size > INT64_MAX || off > INT64_MAX - size)
 		err = -EFBIG;
@@ -308,12 +311,11 @@ void file_write(struct file_handle *h, uint64_t off, const void *data,
 	if (!err && size) {
 		file_busy(f);
 		wall_time(&f->mtime_s, &f->mtime_ns);
-		streaming = is_stream(h, off, size);
+		streaming = is_stream(h, append, off, size);
 		t.more = h->w_run > GATHER_AFTER;
-		err = h->append ? write_append(f, data, size, streaming, &t)
-				: write_plain(f, off, data, size, streaming,
-					      &t);
-		f->kill_suid |= kill_suid;
+		err = append ? write_append(f, data, size, streaming, &t)
+			     : write_plain(f, off, data, size, streaming, &t);
+		f->kill_suid |= flags & (FILE_KILL_SUID | FILE_KILL_SGID);
 		if (err)
 			file_advance(f, &t);	/* may be idle after all */
 	}

@@ -100,6 +100,7 @@ struct call {
 	int plus;
 	int created;		/* by the open that asks */
 	struct dir *dir;
+	char *data;		/* of an append that waits */
 	struct fuse_file_info fi;
 	struct m_setattr set;
 	struct virtual_node node;	/* of .pspfs, that it is about */

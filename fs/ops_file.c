@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kernel.h"
 #include "ops_call.h"
@@ -142,16 +143,14 @@ static void truncated(struct call *c, struct answer *a)
 		call_reply_open(c, &m.attr, 0);
 }
 
+/* O_TRUNC is a change, with its times, also of a file that is empty. */
 static void open_with(struct call *c, const struct m_attr *a)
 {
-	struct m_attr now = *a;
-
 	if (!S_ISREG(a->mode)) {
 		call_fail(c, -EINVAL);
 		return;
 	}
-	files_overlay(c->ops->files, &now);
-	if (!(c->fi.flags & O_TRUNC) || !now.size) {
+	if (!(c->fi.flags & O_TRUNC)) {
 		call_reply_open(c, a, 0);
 		return;
 	}
@@ -256,21 +255,63 @@ static int has_suid(struct ops *o, uint64_t ino)
 	return (a.mode & (S_ISUID | S_ISGID)) != 0;
 }
 
+/* A page that was mapped comes through any handle, also an appending one. */
+static int is_append(const struct fuse_file_info *fi)
+{
+	return (fi->flags & O_APPEND) && !fi->writepage;
+}
+
+static void write_now(struct call *c, const char *buf)
+{
+	int flags = is_append(&c->fi) ? FILE_APPEND : FILE_IN_PLACE;
+
+	if (c->flags)
+		flags |= call_clear_bits(c);
+	file_write(handle(&c->fi), c->off, buf, c->size, flags, write_done, c);
+}
+
+static void append_sure(struct call *c, struct answer *a)
+{
+	char *data = c->data;
+	struct m_attr attr;
+
+	if (!call_getattr_done(c, a, &attr))
+		write_now(c, data);
+	free(data);
+}
+
+/* Another mount has changed the file: where does it end?  The tracker will
+ * say when it is committed, but here one may look before that. */
+static void append_after_asking(struct call *c, const char *buf)
+{
+	c->data = malloc(c->size + 1);
+	if (!c->data) {
+		call_fail(c, -ENOMEM);
+		return;
+	}
+	memcpy(c->data, buf, c->size);
+	call_getattr(c, append_sure);
+}
+
 void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
 	       off_t off, struct fuse_file_info *fi)
 {
 	struct call *c = call_new(req);
-	int kills;
+	struct m_attr attr;
 
 	if (!c)
 		return;
 	c->ino = ops_ino(c->ops, ino);
+	c->fi = *fi;
+	c->off = (uint64_t)off;
 	c->size = size;
-	kills = kernel_kills_suid() && has_suid(c->ops, c->ino);
-	c->flags = kills ? call_kill_bits(c) : 0;
+	c->flags = kernel_kills_suid() && has_suid(c->ops, c->ino)
+			   ? call_kill_bits(c) : 0;
 	seen_drop(c->ops, c->ino);
-	file_write(handle(fi), (uint64_t)off, buf, size,
-		   kills ? call_clear_bits(c) : 0, write_done, c);
+	if (is_append(fi) && ops_cached(c->ops, c->ino, &attr))
+		append_after_asking(c, buf);
+	else
+		write_now(c, buf);
 }
 
 /* ---------------------------------------------------------------- closing */

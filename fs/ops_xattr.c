@@ -103,6 +103,16 @@ void ops_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
 	call_send(c, M_getxattr, &w, getxattr_done);
 }
 
+/* Names in trusted.* are root's alone to see, as on a local disk. */
+static int is_shown(const struct call *c, struct str name)
+{
+	static const char hidden[] = "trusted.";
+	size_t n = sizeof(hidden) - 1;
+
+	return !fuse_req_ctx(c->req)->uid || name.len < n ||
+	       memcmp(name.p, hidden, n) != 0;
+}
+
 static void listxattr_done(struct call *c, struct answer *a)
 {
 	struct m_listxattr_r m;
@@ -123,6 +133,8 @@ static void listxattr_done(struct call *c, struct answer *a)
 	}
 	n = 0;
 	for (uint32_t i = 0; i < m.n_names; i++) {
+		if (!is_shown(c, m.names[i].name))
+			continue;
 		memcpy(list + n, m.names[i].name.p, m.names[i].name.len);
 		n += m.names[i].name.len;
 		list[n++] = '\0';

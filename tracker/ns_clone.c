@@ -145,7 +145,7 @@ static int clone_all(struct cloning *c, const struct m_clone *m,
 	if (m->clear_suid)
 		ns_kill_suid(&c->to, m->clear_suid & CLEAR_SGID);
 	err = ns_kill_caps(c->ns, &c->to);
-	ns_new_content(&c->to, c->now, c->now);
+	ns_new_content(&c->to, c->now);
 	ns_touch(t, m->ino);
 	return err ? err : ns_inode_put(c->ns, &c->to);
 }

@@ -159,7 +159,7 @@ static int allocate(struct ns *ns, struct ns_inode *in,
 		ns_kill_suid(in, m->clear_suid & CLEAR_SGID);
 	if (!err)
 		err = ns_kill_caps(ns, in);
-	ns_new_content(in, now, now);
+	ns_new_content(in, now);
 	*done = off - m->off;
 	return err ? err : ns_inode_put(ns, in);
 }

@@ -1,15 +1,19 @@
 """What one mount does is what another sees: names, attributes, content."""
 import contextlib
 import errno
+import fcntl
 import mmap
 import os
 import random
 import stat
 import subprocess
+import sys
 import threading
 import time
 
 import pytest
+
+from swarm import run
 
 SLOT = 512 * 1024
 
@@ -166,6 +170,18 @@ def test_xattrs(pair):
     assert e.value.errno == errno.ENODATA
 
 
+def test_trusted_xattrs_are_listed_for_root_alone(pair):
+    a, b = pair
+    write(f"{a}/f", b"x")
+    os.chmod(a, 0o755)
+    os.setxattr(f"{a}/f", "trusted.t", b"1")
+    os.setxattr(f"{a}/f", "user.u", b"1")
+    assert sorted(os.listxattr(f"{b}/f")) == ["trusted.t", "user.u"]
+    names = run("setpriv", "--reuid=1234", "--regid=1234", "--clear-groups", sys.executable, "-c",
+                f"import os; print(os.listxattr('{b}/f'))").stdout
+    assert names == "['user.u']\n"
+
+
 def test_mtime_moves_with_content(pair):
     a, b = pair
     write(f"{a}/f", b"1")
@@ -201,6 +217,42 @@ def test_close_does_not_move_times(pair, size):
             assert (now.st_mtime_ns, now.st_ctime_ns) == (before.st_mtime_ns, before.st_ctime_ns), mode
 
 
+def test_a_new_owner_takes_bits_of_what_is_no_directory(pair):
+    a, b = pair
+    os.mkfifo(f"{a}/fifo")
+    os.mkdir(f"{a}/dir")
+    for name, left in (("fifo", 0o770), ("dir", 0o6770)):
+        os.chmod(f"{a}/{name}", 0o6770)
+        os.chown(f"{b}/{name}", 1, 1)
+        assert stat.S_IMODE(os.stat(f"{a}/{name}").st_mode) == left
+
+
+def test_times_are_those_of_the_write(pair):
+    """Not of the close: what fstat said before it is still so after it."""
+    a, b = pair
+    for i in range(10):
+        fd = os.open(f"{a}/f", os.O_RDWR | os.O_CREAT)
+        os.write(fd, b"%d" % i)
+        before = os.fstat(fd)
+        time.sleep(0.01)
+        os.close(fd)
+        for top in pair:
+            now = os.stat(f"{top}/f")
+            assert (now.st_mtime_ns, now.st_ctime_ns) == (before.st_mtime_ns, before.st_ctime_ns)
+        os.chmod(f"{b}/f", 0o640 + i % 2)
+        assert os.stat(f"{a}/f").st_ctime_ns > before.st_ctime_ns
+
+
+def test_truncating_an_empty_file_is_a_change(pair):
+    a, b = pair
+    write(f"{a}/f", b"")
+    before = os.stat(f"{b}/f")
+    write(f"{b}/f", b"")
+    for top in pair:
+        now = os.stat(f"{top}/f")
+        assert now.st_mtime_ns > before.st_mtime_ns and now.st_ctime_ns > before.st_ctime_ns
+
+
 def test_appends_from_two_mounts(pair):
     a, b = pair
     per = 300
@@ -224,6 +276,44 @@ def test_appends_from_two_mounts(pair):
         mine = [ln for ln in lines if ln[:1] == tag]
         assert mine == [b"%s%05d" % (tag, i) + b"." * (i % 50) for i in range(per)]
     assert read(f"{b}/log") == read(f"{a}/log")
+
+
+def test_append_taken_off_and_put_on(pair):
+    """fcntl(F_SETFL) changes O_APPEND of an open file."""
+    a, b = pair
+    write(f"{a}/f", b"0123456789")
+    fd = os.open(f"{a}/f", os.O_RDWR | os.O_APPEND)
+    fcntl.fcntl(fd, fcntl.F_SETFL, 0)
+    os.pwrite(fd, b"in place", 0)
+    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)
+    write(f"{b}/f", b"of b", "ab")
+    os.write(fd, b"of a")
+    os.close(fd)
+    assert read(f"{b}/f") == b"in place89of bof a"
+
+
+def test_append_after_another_mount_changed_the_size(pair):
+    """Who appends finds it there at once, where the file ends now."""
+    a, b = pair
+    with open(f"{a}/f", "w+b", buffering=0) as f:
+        f.write(b"")
+        with open(f"{a}/f", "ab", buffering=0) as log:
+            os.truncate(f"{b}/f", 5000)
+            log.write(b"line")
+            assert os.fstat(f.fileno()).st_size == 5004
+            assert os.pread(f.fileno(), 100, 4999) == b"\0line"
+
+
+def test_mapped_pages_of_an_appending_handle(pair):
+    a, b = pair
+    write(f"{a}/f", b"." * 10000)
+    fd = os.open(f"{a}/f", os.O_RDWR | os.O_APPEND)
+    with mmap.mmap(fd, 10000) as m:
+        m[5000:5006] = b"mapped"
+        m.flush()
+    assert read(f"{b}/f") == b"." * 5000 + b"mapped" + b"." * 4994
+    os.close(fd)
+    assert os.stat(f"{b}/f").st_size == 10000
 
 
 def test_exclusive_create(pair):
