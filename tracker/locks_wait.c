@@ -72,6 +72,8 @@ static void add_waits(struct locks *l, const struct lk_holder *h,
 {
 	struct lk_wait *w;
 
+	if (h->session->ending)
+		return;		/* it waits for nothing any more */
 	TAILQ_FOREACH(w, &h->session->waits, by_session) {
 		if (w->k.owner != h->owner || w->k.space != LK_FCNTL ||
 		    w->once || w->mark == l->mark)
