@@ -256,7 +256,8 @@ void locks_get(const struct locks *l, uint64_t session,
 	out->kind = LK_NONE;
 	if (!h)
 		return;
-	r = lockset_conflict(&h->set, k->start, k->end, k->kind);
+	r = lockset_conflict(&h->set, k->start, k->end,
+			     locks_against(h, session, k));
 	out->kind = r->kind;
 	out->start = r->start;
 	out->end = r->end;

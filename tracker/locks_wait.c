@@ -4,6 +4,14 @@
 
 /* ---------------------------------------------------------- who is in the way */
 
+enum lk_kind locks_against(const struct lk_holder *h, uint64_t session,
+			   const struct m_byte_lock *k)
+{
+	if (k->alone && h->session->id != session && k->kind != LK_NONE)
+		return LK_WRITE;
+	return k->kind;
+}
+
 struct lk_holder *locks_blocker(const struct lk_file *f, uint64_t session,
 				const struct m_byte_lock *k)
 {
@@ -12,7 +20,8 @@ struct lk_holder *locks_blocker(const struct lk_file *f, uint64_t session,
 	TAILQ_FOREACH(h, &f->holders[k->space], link) {
 		if (h->session->id == session && h->owner == k->owner)
 			continue;
-		if (lockset_conflict(&h->set, k->start, k->end, k->kind))
+		if (lockset_conflict(&h->set, k->start, k->end,
+				     locks_against(h, session, k)))
 			return h;
 	}
 	return NULL;
@@ -97,7 +106,8 @@ int locks_circle(struct locks *l, struct lk_wait *from)
 			if ((h->session == w->session &&
 			     h->owner == w->k.owner) ||
 			    !lockset_conflict(&h->set, w->k.start, w->k.end,
-					      w->k.kind))
+					      locks_against(h, w->session->id,
+							    &w->k)))
 				continue;
 			if (h->session == from->session &&
 			    h->owner == from->k.owner)
