@@ -2,7 +2,7 @@
 
 #include "locks_internal.h"
 
-/* ---------------------------------------------------------- who is in the way */
+/* ------------------------------------------------------ who is in the way */
 
 enum lk_kind locks_against(const struct lk_holder *h, uint64_t session,
 			   const struct m_byte_lock *k)
@@ -71,7 +71,7 @@ int locks_may(const struct lk_file *f, const struct lk_session *s,
 	return !locks_blocker(f, s->id, k) && !in_line(f, s, k, before);
 }
 
-/* ------------------------------------------------------------------- circles */
+/* -------------------------------------------------------------- circles */
 
 STAILQ_HEAD(todo, lk_wait);
 
@@ -118,7 +118,7 @@ int locks_circle(struct locks *l, struct lk_wait *from)
 	return 0;
 }
 
-/* --------------------------------------------------------------------- going on */
+/* ------------------------------------------------------------- going on */
 
 void locks_decide(struct locks *l, struct lk_wait *w, enum lk_state state)
 {
