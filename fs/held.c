@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/queue.h>
 
 #include "table.h"
@@ -29,6 +30,7 @@ struct held {
 	struct inode *inodes;
 	uint32_t n_ranges;
 	uint8_t seen[HELD_SEEN];
+	uint64_t shm[HELD_SHM_MAX];	/* inodes, by their last digits */
 };
 
 int held_new(struct held **out)
@@ -265,6 +267,8 @@ int held_list(struct held *h, struct m_byte_lock **out, uint32_t *n)
 					.owner = o->owner, .pid = o->pid,
 					.start = o->set.v[r].start,
 					.end = o->set.v[r].end,
+					.alone = h->shm[i->ino % HELD_SHM_MAX]
+						 == i->ino,
 				};
 	pthread_mutex_unlock(&h->lock);
 	*out = v;
@@ -297,6 +301,27 @@ int held_is_sound(struct held *h, uint64_t ino)
 				break;
 	pthread_mutex_unlock(&h->lock);
 	return o == NULL;
+}
+
+void held_named(struct held *h, const char *name, uint64_t ino)
+{
+	size_t n = strlen(name), len = sizeof(HELD_SHM) - 1;
+
+	if (n <= len || strcmp(name + n - len, HELD_SHM))
+		return;
+	pthread_mutex_lock(&h->lock);
+	h->shm[ino % HELD_SHM_MAX] = ino;
+	pthread_mutex_unlock(&h->lock);
+}
+
+int held_is_alone(struct held *h, uint64_t ino)
+{
+	int alone;
+
+	pthread_mutex_lock(&h->lock);
+	alone = h->shm[ino % HELD_SHM_MAX] == ino;
+	pthread_mutex_unlock(&h->lock);
+	return alone;
 }
 
 int held_was_locked(struct held *h, uint64_t ino)

@@ -18,6 +18,13 @@
 #include "lockset.h"
 #include "msg.h"
 
+/* SQLite's WAL mode keeps an index in shared memory, a mapped file NAME-shm,
+ * which only processes of one machine see in the same state; it locks bytes of
+ * that file as long as it uses it.  So its locks are held for this mount alone:
+ * SQLite on another mount fails ("locking protocol"), and does no harm. */
+#define HELD_SHM "-shm"
+#define HELD_SHM_MAX 1024
+
 #define HELD_SEEN 4096		/* inodes remembered as locked here */
 
 struct held;
@@ -53,6 +60,9 @@ int held_list(struct held *h, struct m_byte_lock **out, uint32_t *n);
 void held_lose(struct held *h, uint64_t ino);
 /* Has nobody lost anything of it, or everybody let go? */
 int held_is_sound(struct held *h, uint64_t ino);
+/* An inode's name was seen; are its locks for this mount alone? */
+void held_named(struct held *h, const char *name, uint64_t ino);
+int held_is_alone(struct held *h, uint64_t ino);
 /* Was it ever locked here?  (May say yes of another inode, never no.) */
 int held_was_locked(struct held *h, uint64_t ino);
 

@@ -448,6 +448,7 @@ void call_reply_entry(struct call *c, const struct m_attr *a)
 {
 	struct fuse_entry_param e;
 
+	held_named(c->ops->held, c->name, a->ino);
 	ops_entry(c->ops, a, &e);
 	fuse_reply_entry(c->req, &e);
 	call_free(c);

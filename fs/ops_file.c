@@ -119,6 +119,7 @@ void call_reply_open(struct call *c, const struct m_attr *a, int created)
 	struct m_attr still;
 	int err = file_open(c->ops->files, a, c->fi.flags & O_APPEND, &h);
 
+	held_named(c->ops->held, c->name, a->ino);
 	if (err) {
 		call_fail(c, err);
 		return;

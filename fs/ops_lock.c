@@ -23,6 +23,8 @@
  * new locks of that inode fail with EIO until every owner let go (a release,
  * or a close).
  *
+ * SQLite's NAME-shm: see held.h.
+ *
  * Not here: flock(2) of a directory, which the kernel keeps to itself.
  */
 #include <errno.h>
@@ -151,6 +153,7 @@ void ops_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 
 	if (!c)
 		return;
+	m.lock.alone = (uint8_t)held_is_alone(c->ops->held, m.lock.ino);
 	m_lock_encode(&w, &m);
 	call_send(c, M_lock, &w, getlk_done);
 }

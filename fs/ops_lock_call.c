@@ -120,6 +120,7 @@ static void tell(struct ops *o, enum lk_op op, uint64_t ticket,
 	struct m_lock m = { (uint8_t)op, ticket, *k };
 	struct wr w = WR_INIT;
 
+	m.lock.alone = (uint8_t)held_is_alone(o->held, k->ino);
 	m_lock_encode(&w, &m);
 	link_call_for(o->link, M_lock, &w, timeout_ms, done, arg);
 }

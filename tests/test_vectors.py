@@ -48,7 +48,7 @@ RECORDS = {
     "held": [("id", "u64"), ("kind", "u8")],
     "byte_lock": [
         ("ino", "u64"), ("space", "u8"), ("kind", "u8"), ("owner", "u64"),
-        ("pid", "u32"), ("start", "u64"), ("end", "u64"),
+        ("pid", "u32"), ("start", "u64"), ("end", "u64"), ("alone", "u8"),
     ],
     "access": [("ino", "u64"), ("atime_s", "i64"), ("atime_ns", "u32")],
     "part": [

@@ -341,7 +341,7 @@ static uint32_t list(uint64_t session, struct m_byte_lock *v)
 						(uint32_t)(100 * session + o),
 						at,
 						s || at == BYTES - 1
-							? LOCKSET_END : at };
+							? LOCKSET_END : at, 0 };
 				}
 			}
 	return n;
@@ -441,7 +441,7 @@ static struct m_byte_lock lk(uint64_t ino, uint8_t kind, uint64_t owner,
 			     uint64_t start_at, uint64_t end)
 {
 	return (struct m_byte_lock){ ino, LK_FCNTL, kind, owner, 101, start_at,
-				     end };
+				     end, 0 };
 }
 
 static void what_cannot_be(void **state)

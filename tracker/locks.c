@@ -112,8 +112,8 @@ static struct lk_holder *holder_get(struct lk_session *s, struct lk_file *f,
 	return h;
 }
 
-enum lk_state locks_apply(struct locks *l, struct lk_session *s, struct lk_file *f,
-			  const struct m_byte_lock *k)
+enum lk_state locks_apply(struct locks *l, struct lk_session *s,
+			  struct lk_file *f, const struct m_byte_lock *k)
 {
 	struct lk_holder *h = holder_get(s, f, k);
 	uint32_t most, before;
@@ -256,7 +256,8 @@ void locks_get(const struct locks *l, uint64_t session,
 	out->kind = LK_NONE;
 	if (!h)
 		return;
-	r = lockset_conflict(&h->set, k->start, k->end, k->kind);
+	r = lockset_conflict(&h->set, k->start, k->end,
+			     locks_against(h, session, k));
 	out->kind = r->kind;
 	out->start = r->start;
 	out->end = r->end;

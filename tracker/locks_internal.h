@@ -77,6 +77,10 @@ void locks_wait_free(struct lk_wait *w);
 void locks_file_unused(struct locks *l, struct lk_file *f);
 
 /* locks_wait.c */
+/* As what @k counts against @h's: one that is to be alone, of another session,
+ * as the strongest.  (Of an inode all requests are to be alone, or none.) */
+enum lk_kind locks_against(const struct lk_holder *h, uint64_t session,
+			   const struct m_byte_lock *k);
 /* Who keeps @session from @k, or NULL. */
 struct lk_holder *locks_blocker(const struct lk_file *f, uint64_t session,
 				const struct m_byte_lock *k);

@@ -2,7 +2,15 @@
 
 #include "locks_internal.h"
 
-/* ---------------------------------------------------------- who is in the way */
+/* ------------------------------------------------------ who is in the way */
+
+enum lk_kind locks_against(const struct lk_holder *h, uint64_t session,
+			   const struct m_byte_lock *k)
+{
+	if (k->alone && h->session->id != session && k->kind != LK_NONE)
+		return LK_WRITE;
+	return k->kind;
+}
 
 struct lk_holder *locks_blocker(const struct lk_file *f, uint64_t session,
 				const struct m_byte_lock *k)
@@ -12,7 +20,8 @@ struct lk_holder *locks_blocker(const struct lk_file *f, uint64_t session,
 	TAILQ_FOREACH(h, &f->holders[k->space], link) {
 		if (h->session->id == session && h->owner == k->owner)
 			continue;
-		if (lockset_conflict(&h->set, k->start, k->end, k->kind))
+		if (lockset_conflict(&h->set, k->start, k->end,
+				     locks_against(h, session, k)))
 			return h;
 	}
 	return NULL;
@@ -62,7 +71,7 @@ int locks_may(const struct lk_file *f, const struct lk_session *s,
 	return !locks_blocker(f, s->id, k) && !in_line(f, s, k, before);
 }
 
-/* ------------------------------------------------------------------- circles */
+/* -------------------------------------------------------------- circles */
 
 STAILQ_HEAD(todo, lk_wait);
 
@@ -72,6 +81,8 @@ static void add_waits(struct locks *l, const struct lk_holder *h,
 {
 	struct lk_wait *w;
 
+	if (h->session->ending)
+		return;		/* it waits for nothing any more */
 	TAILQ_FOREACH(w, &h->session->waits, by_session) {
 		if (w->k.owner != h->owner || w->k.space != LK_FCNTL ||
 		    w->once || w->mark == l->mark)
@@ -95,7 +106,8 @@ int locks_circle(struct locks *l, struct lk_wait *from)
 			if ((h->session == w->session &&
 			     h->owner == w->k.owner) ||
 			    !lockset_conflict(&h->set, w->k.start, w->k.end,
-					      w->k.kind))
+					      locks_against(h, w->session->id,
+							    &w->k)))
 				continue;
 			if (h->session == from->session &&
 			    h->owner == from->k.owner)
@@ -106,7 +118,7 @@ int locks_circle(struct locks *l, struct lk_wait *from)
 	return 0;
 }
 
-/* --------------------------------------------------------------------- going on */
+/* ------------------------------------------------------------- going on */
 
 void locks_decide(struct locks *l, struct lk_wait *w, enum lk_state state)
 {
