@@ -64,7 +64,11 @@ class Caller:
 
     def waiting(self, name="call"):
         """It is in a call that waits for FUSE."""
-        wait_for(lambda: wchan(self.proc.pid) in WAITS, f"the {name} to wait", 10)
+        try:
+            wait_for(lambda: wchan(self.proc.pid) in WAITS, f"the {name} to wait", 20)
+        except AssertionError as e:
+            said = select.select([self.proc.stdout], [], [], 0)[0] and os.read(self.proc.stdout.fileno(), 1000)
+            raise AssertionError(f"{e}: {state(self.proc.pid)} in {wchan(self.proc.pid)}, it said {said}") from None
         return self
 
     def signal(self, sig):
