@@ -167,18 +167,25 @@ static void interrupted(struct pending *p, uint64_t unique)
 	wake(p);
 }
 
-void pending_answered(struct pending *p, uint64_t unique)
+/* Was it still there?  It is no more. */
+static int take(struct pending *p, uint64_t unique)
 {
 	struct shard *s = shard_of(p, unique);
 	struct request *r;
 
-	if (unique == handling)
-		handling = 0;
 	pthread_mutex_lock(&s->lock);
 	r = find(s, unique);
 	if (r)
 		forget(p, s, r);
 	pthread_mutex_unlock(&s->lock);
+	return r != NULL;
+}
+
+void pending_answered(struct pending *p, uint64_t unique)
+{
+	if (unique == handling)
+		handling = 0;
+	take(p, unique);
 }
 
 void pending_handled(struct pending *p)
@@ -314,20 +321,6 @@ static enum signals_wish wish_of(struct pending *p, const struct request *r)
 	return signals_wish(&s);
 }
 
-/* Is it still there?  Then it is no more. */
-static int take(struct pending *p, const struct request *r)
-{
-	struct shard *s = shard_of(p, r->unique);
-	struct request *there;
-
-	pthread_mutex_lock(&s->lock);
-	there = find(s, r->unique);
-	if (there)
-		forget(p, s, there);
-	pthread_mutex_unlock(&s->lock);
-	return there != NULL;
-}
-
 static void note(struct pending *p, const struct request *r)
 {
 	struct shard *s = shard_of(p, r->unique);
@@ -346,7 +339,7 @@ static void let_go(struct pending *p, const struct request *r)
 {
 	int taken = r->kind == APPEND && r->wish != SIGNALS_KILL;
 
-	if (!take(p, r))
+	if (!take(p, r->unique))
 		return;
 	log_debug("request %llu of thread %u is let go: a signal",
 		  (unsigned long long)r->unique, r->tid);
@@ -361,7 +354,7 @@ static void look_at(struct pending *p, struct request *r, uint64_t now)
 
 	if (r->kind == EARLY) {
 		if (now - r->since_ms >= PENDING_EARLY_MS)
-			take(p, r);
+			take(p, r->unique);
 		return;
 	}
 	wish = wish_of(p, r);

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from callers import Caller
 from swarm import Swarm, no_reports
 
 
@@ -52,3 +53,16 @@ def make_swarm():
     """Swarms of a test's own: make_swarm(peers=2, ...)."""
     with contextlib.ExitStack() as made:
         yield lambda *args, **kw: made.enter_context(Swarm(*args, **kw))
+
+
+@pytest.fixture
+def callers():
+    """callers(code, path): a Caller that is ended."""
+    made = []
+
+    def make(*args, **kw):
+        made.append(Caller(*args, **kw))
+        return made[-1]
+    yield make
+    for c in made:
+        c.close()

@@ -1,0 +1,146 @@
+"""Unmounting, and daemons that end or die, while calls wait: nobody stays in D state, and no dead mount in the way."""
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from callers import ALL, SECOND, frozen, on_fuse_in_d, resume, start_all, state, works, works_alone
+from swarm import SLOWER, alive_mount, end, mounted, run, wait_for
+
+
+@pytest.mark.parametrize("how", ["term", "int", "kill", "umount -f", "umount -l", "fusermount3 -uz"])
+def test_end_while_calls_wait(make_swarm, callers, how):
+    s = make_swarm(peers=2, peer_options=dict(timeout=60))
+    a = s.peers[0]
+    made = start_all(s, callers, ALL, "end")
+    with frozen(s.tracker, s.peers[1].proc):
+        resume(made)
+        lazy = how in ("umount -l", "fusermount3 -uz")
+        if how in ("term", "int", "kill"):
+            a.proc.send_signal(getattr(signal, "SIG" + how.upper()))
+        else:
+            run(*how.split(), a.mnt, check=lazy, timeout=10)
+        if lazy:
+            # it serves those that it has, and they can be killed
+            for c in made.values():
+                c.signal(signal.SIGKILL)
+            for c in made.values():
+                c.over(2 * SECOND)
+        else:
+            wait_for(lambda: not any(on_fuse_in_d(c.proc.pid) for c in made.values()), "nobody in D state", SECOND)
+            for c in made.values():
+                c.sent = time.monotonic()
+            ends = {name: c.says(5) for name, c in made.items()}
+            assert set(ends.values()) <= {"ENOTCONN", "ECONNABORTED", "EIO", "EINTR"}, ends
+            for c in made.values():
+                c.over(5)
+        code = a.proc.wait(30 * SLOWER)
+        assert code in (0, 2) or how == "kill"
+    a.proc = None
+    if how != "kill":
+        assert not mounted(a.mnt)
+    a.start()
+    works(s)
+
+
+def test_end_without_the_tracker(make_swarm, callers):
+    """It ends within a bounded time, and says what was not saved."""
+    s = make_swarm(peers=1, peer_options=dict(timeout=60))
+    a = s.peers[0]
+    c = callers("fd = os.open(path, os.O_CREAT | os.O_WRONLY)\nos.kill(os.getpid(), signal.SIGSTOP)\n"
+                "os.write(fd, b'x' * 3000000)\ngo()\ntime.sleep(600)", a.path("f"))
+    wait_for(lambda: state(c.proc.pid) == "T", "it to stop itself", 10)
+    ino = os.stat(a.path("f")).st_ino
+    with frozen(s.tracker):
+        c.proc.send_signal(signal.SIGCONT)
+        c.gone()
+        assert end(a.proc, 25) == 2
+    a.proc = None
+    log = a.read_log()
+    assert f"inode {ino}: 2.8 MiB were not saved" in log and "in all 1 file" in log, log
+    a.start()
+    works_alone(a)
+
+
+# --------------------------------------------------------------- dead mounts
+
+def test_dead_mounts_on_top_of_each_other(make_swarm):
+    s = make_swarm(peers=3)
+    a, b, c = s.peers
+    for p in b, c:                      # their mounts go on top of a's
+        p.stop()
+        p.mnt = a.mnt
+    dead = []
+    for p in a, b, c:
+        if p.proc is None:
+            # mount(8)'s view of the place is what mount.pspfs refuses: a mount that was made elsewhere is moved here
+            elsewhere = f"{s.dir}/else{p.k}"
+            os.mkdir(elsewhere)
+            p.mnt = elsewhere
+            p.start()
+            run("mount", "--make-private", "/", check=False)
+            run("mount", "--bind", elsewhere, a.mnt)
+            p.mnt = a.mnt
+        dead.append(p)
+    for p in dead:
+        p.proc.kill()
+        p.proc.wait(10)
+    assert count_mounts(a.mnt) == 3
+    with pytest.raises(OSError):
+        os.listdir(a.mnt)
+    a.start()
+    works_alone(a)
+    assert count_mounts(a.mnt) == 1
+    for p in b, c:
+        run("umount", "-l", f"{s.dir}/else{p.k}", check=False)
+        p.proc = None
+        p.mnt = f"{s.dir}/mnt{p.k}"
+
+
+def count_mounts(path):
+    with open("/proc/self/mounts") as f:
+        return sum(line.split()[1] == path for line in f)
+
+
+def other(s, mnt):
+    """The command line of another peer at @mnt."""
+    argv = s.peers[0].argv()
+    argv[argv.index(s.peers[0].mnt)] = mnt
+    return [w.replace("127.0.0.11,", "127.0.0.19,").replace("store1", "store9") for w in argv]
+
+
+def test_live_mounts_are_left_alone(make_swarm):
+    """Also one that does not answer, or whose tracker does not."""
+    s = make_swarm(peers=1, peer_options=dict(timeout=60))
+    a = s.peers[0]
+    link = f"{s.dir}/link"
+    os.symlink(a.mnt, link)
+    for where in a.mnt, a.mnt + "/", link:
+        done = run(*other(s, where), check=False, timeout=20)
+        assert done.returncode == 32 and f"{a.mnt} is already mounted: umount" in done.stderr, done.stderr
+    time.sleep(1.2)
+    with frozen(s.tracker):
+        done = run(*other(s, a.mnt), check=False, timeout=20)
+        assert done.returncode == 32 and "already mounted" in done.stderr, done.stderr
+    with frozen(a.proc):
+        done = run(*other(s, a.mnt), check=False, timeout=20)
+        assert done.returncode == 32 and "does not answer" in done.stderr and "umount -f" in done.stderr, done.stderr
+    assert alive_mount(a.mnt)
+    works_alone(a)
+
+
+def test_dead_mount_by_another_name(make_swarm):
+    s = make_swarm(peers=1)
+    a = s.peers[0]
+    os.symlink(a.mnt, f"{s.dir}/link")
+    a.proc.kill()
+    a.proc.wait(10)
+    real, a.mnt = a.mnt, f"{s.dir}/link/"
+    argv = a.argv()
+    a.mnt = real
+    a.proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=open(a.log, "ab"))
+    wait_for(lambda: alive_mount(real), "the mount", 20)
+    works_alone(a)
