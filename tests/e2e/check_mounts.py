@@ -32,6 +32,7 @@ import time
 import check_content
 import check_engine
 import check_kinds
+import check_races
 from check_engine import Mount, Tally, forked
 from swarm import Swarm
 
@@ -40,13 +41,15 @@ TOLD_S = 0.2            # how often a terminal is told
 IN_TURN = check_kinds.NAMES + check_kinds.ATTRIBUTES + check_content.CONTENT
 
 
-def jobs_there_are():
+def jobs_there_are(locks=True):
     """{name: function(tally, mounts, rounds, rng, progress)}, and how many times fewer rounds."""
     jobs = {}
     for cls in IN_TURN:
         jobs[cls.name] = (lambda *a, cls=cls: check_engine.in_turn(cls(), *a), cls.slower)
         if cls.races:
             jobs[cls.name + "/race"] = (lambda *a, cls=cls: check_engine.in_races(cls(), *a), cls.slower)
+    for name, run in {**check_races.RACES, **(check_races.LOCKS if locks else {})}.items():
+        jobs[name] = (run, 1)
     return jobs
 
 
@@ -171,13 +174,14 @@ def arguments(argv):
     p.add_argument("--seed", type=int, default=random.randrange(1 << 31), metavar="N", help="of all that is drawn")
     p.add_argument("--jobs", type=int, default=2, metavar="N", help="kinds at a time (2)")
     p.add_argument("--json", action="store_true", help="the result for programs, and nothing else, on stdout")
+    p.add_argument("--locks", action="store_true", help="also the kinds flock and fcntl")
     p.add_argument("--list", action="store_true", help="list the kinds")
     return p.parse_args(argv)
 
 
 def check(args, told=print):
     """Run what @args say: dict(seed, rows, reports, failures)."""
-    jobs = chosen(jobs_there_are(), args.kind)
+    jobs = chosen(jobs_there_are(args.locks), args.kind)
     with contextlib.ExitStack() as stack:
         swarm = stack.enter_context(Swarm(peers=args.mounts))
         rows, reports, failures = run_all(jobs, swarm, args, told)
