@@ -31,6 +31,7 @@ import time
 
 import check_content
 import check_engine
+import check_frozen
 import check_kinds
 import check_races
 from check_engine import Mount, Tally, forked
@@ -38,6 +39,7 @@ from swarm import Swarm
 
 STUCK_S = 180           # a job that makes no progress for so long has failed
 TOLD_S = 0.2            # how often a terminal is told
+FROZEN = "frozen mount"  # has a swarm of its own, or all others would wait
 IN_TURN = check_kinds.NAMES + check_kinds.ATTRIBUTES + check_content.CONTENT
 
 
@@ -50,6 +52,7 @@ def jobs_there_are(locks=True):
             jobs[cls.name + "/race"] = (lambda *a, cls=cls: check_engine.in_races(cls(), *a), cls.slower)
     for name, run in {**check_races.RACES, **(check_races.LOCKS if locks else {})}.items():
         jobs[name] = (run, 1)
+    jobs[FROZEN] = (check_frozen.frozen, 1)
     return jobs
 
 
@@ -113,7 +116,7 @@ def run_job(name, job, swarm, args, progress, told):
     return dict(rows=tally.rows, reports=tally.reports)
 
 
-def run_all(jobs, swarm, args, told):
+def run_all(jobs, swarms, args, told):
     """All jobs, a few at a time: (rows, reports, failures)."""
     total, failures = Tally("all", args.seed), []
     waiting, running = list(enumerate(jobs.items())), {}
@@ -122,7 +125,7 @@ def run_all(jobs, swarm, args, told):
         while waiting or running:
             while waiting and len(running) < args.jobs:
                 n, (name, job) = waiting.pop(0)
-                child = forked(lambda: run_job(name, job, swarm, args, progress.step(n), told))
+                child = forked(lambda: run_job(name, job, swarms[name == FROZEN], args, progress.step(n), told))
                 running[n] = (name, child)
             ready, _, _ = select.select([c[1] for _, c in running.values()], [], [], TOLD_S)
             progress.look(running)
@@ -183,8 +186,10 @@ def check(args, told=print):
     """Run what @args say: dict(seed, rows, reports, failures)."""
     jobs = chosen(jobs_there_are(args.locks), args.kind)
     with contextlib.ExitStack() as stack:
-        swarm = stack.enter_context(Swarm(peers=args.mounts))
-        rows, reports, failures = run_all(jobs, swarm, args, told)
+        swarms = {kind == FROZEN: None for kind in jobs}
+        for own in swarms:
+            swarms[own] = stack.enter_context(Swarm(peers=args.mounts))
+        rows, reports, failures = run_all(jobs, swarms, args, told)
     return dict(seed=args.seed, mounts=args.mounts, rows=rows, reports=reports, failures=failures)
 
 
