@@ -127,7 +127,7 @@ class ContentFsync(Content):
 class Msync(ContentFsync):
     """Written through a shared mapping and msynced: seen at the next read, in others' mappings in a second."""
     name = "mmap after msync"
-    looks = {**ContentFsync.looks}
+    looks = {**ContentFsync.looks, "mapping": lambda k, m: k.number(m.held["map"][:8])}
     late_s = {"mapping": 1.0}
 
     def hold(self, m):
