@@ -27,6 +27,8 @@ enum {
 	 * of its clock, so that the look-up of a name and the permission check
 	 * that follows are one question.  A revocation ends it at once. */
 	OPS_ATTR_US = 1000,
+	OPS_FORGETTERS = 4,	/* threads that make the kernel forget pages */
+	OPS_FORGET_MS = 20,	/* how long a revocation waits for them */
 	OPS_STATFS_MS = 1000,	/* how long an answer of statfs is used */
 };
 
@@ -55,8 +57,13 @@ struct ops {
 	struct statvfs statfs;
 	uint64_t statfs_ms;		/* when it was asked for; 0: never */
 	struct stale *stale;	/* inodes whose pages are to be forgotten */
-	int forgetting;		/* the work below is queued or runs */
-	struct pool_work forget;
+	int forgetting;		/* so many of those below are busy */
+	struct forget {
+		struct pool_work work;
+		struct ops *ops;	/* fixed */
+		int busy;
+	} forgetters[OPS_FORGETTERS];
+	pthread_cond_t forgotten;
 };
 
 struct answer {
@@ -104,6 +111,8 @@ void ops_files_done(struct ops *o);
 /* ops_pages.c: the kernel's pages of these open files are not true any more;
  * soon it forgets them.  Does not wait. */
 void ops_pages_gone(struct ops *o, const uint64_t *inos, uint32_t n);
+/* Until it has, at most OPS_FORGET_MS. */
+void ops_pages_wait(struct ops *o);
 int ops_pages_init(struct ops *o);
 void ops_pages_fini(struct ops *o);
 

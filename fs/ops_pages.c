@@ -6,11 +6,18 @@
  * file ends its pages are taken away: the next load reads anew.
  *
  * That waits for reads of these pages that are under way, and for dirty ones
- * to be written: it is done by a thread of its own, that nobody waits for, so
- * mappings follow a little after the revocation.  Due inodes are a set, no
- * longer than the list of open files.
+ * to be written, which may wait for the tracker: it is done by threads of its
+ * own, for which a revocation waits a little, but not for ever.
+ *
+ * It waits at all because the kernel then also throws away the answer to any
+ * question for attributes that is under way, and goes by the old size.  That
+ * is the first thing it does: what is asked once the revocation is
+ * acknowledged, and the change returned, is asked after it.
+ *
+ * Due inodes are a set, no longer than the list of open files.
  */
 #include <stdlib.h>
+#include <time.h>
 
 #include "kernel.h"
 #include "log.h"
@@ -21,8 +28,9 @@ struct stale {
 	uint64_t ino;
 };
 
-/* The next one due; 0: none, and the thread's work is over. */
-static uint64_t take(struct ops *o)
+/* The next one due; 0: none, and this thread's work is over.  The one before
+ * it is done. */
+static uint64_t take(struct ops *o, struct forget *me)
 {
 	struct stale *s;
 	uint64_t ino = 0;
@@ -34,7 +42,9 @@ static uint64_t take(struct ops *o)
 		HASH_DEL(o->stale, s);
 		free(s);
 	} else {
-		o->forgetting = 0;
+		me->busy = 0;
+		o->forgetting--;
+		pthread_cond_broadcast(&o->forgotten);
 	}
 	pthread_mutex_unlock(&o->lock);
 	return ino;
@@ -42,10 +52,11 @@ static uint64_t take(struct ops *o)
 
 static void forget(struct pool_work *w)
 {
-	struct ops *o = container_of(w, struct ops, forget);
+	struct forget *me = container_of(w, struct forget, work);
+	struct ops *o = me->ops;
 	uint64_t ino;
 
-	while ((ino = take(o))) {
+	while ((ino = take(o, me))) {
 		struct files *files = ops_files_use(o);
 
 		if (!files)
@@ -75,32 +86,73 @@ static int add(struct ops *o, uint64_t ino)
 	return 0;
 }
 
+/* A thread for what is due; NULL: all are busy.  o->lock is held. */
+static struct forget *idle(struct ops *o)
+{
+	for (int i = 0; o->stale && i < OPS_FORGETTERS; i++) {
+		struct forget *g = &o->forgetters[i];
+
+		if (g->busy)
+			continue;
+		g->busy = 1;
+		o->forgetting++;
+		return g;
+	}
+	return NULL;
+}
+
 void ops_pages_gone(struct ops *o, const uint64_t *inos, uint32_t n)
 {
 	uint32_t missed = 0;
-	int start;
+	struct forget *g;
 
+	if (!n)
+		return;
 	pthread_mutex_lock(&o->lock);
 	for (uint32_t i = 0; i < n; i++)
 		missed += !add(o, inos[i]);
-	start = o->stale && !o->forgetting;
-	o->forgetting |= start;
+	g = idle(o);
 	pthread_mutex_unlock(&o->lock);
 	if (missed)
 		log_error("no memory: mappings of %u files may show what was "
 			  "there before another mount changed it", missed);
-	if (start)
-		pool_run(o->pages, &o->forget);
+	if (g)
+		pool_run(o->pages, &g->work);
+}
+
+void ops_pages_wait(struct ops *o)
+{
+	struct timespec end;
+	int err = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_nsec += OPS_FORGET_MS * 1000000L;
+	end.tv_sec += end.tv_nsec / 1000000000;
+	end.tv_nsec %= 1000000000;
+	pthread_mutex_lock(&o->lock);
+	while ((o->stale || o->forgetting) && !err)
+		err = pthread_cond_timedwait(&o->forgotten, &o->lock, &end);
+	pthread_mutex_unlock(&o->lock);
 }
 
 int ops_pages_init(struct ops *o)
 {
-	o->forget.fn = forget;
-	return pool_new(&o->pages, "pages", 1);
+	pthread_condattr_t monotonic;
+
+	for (int i = 0; i < OPS_FORGETTERS; i++)
+		o->forgetters[i] = (struct forget){ .work.fn = forget,
+						    .ops = o };
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&o->forgotten, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	return pool_new(&o->pages, "pages", OPS_FORGETTERS);
 }
 
 void ops_pages_fini(struct ops *o)
 {
-	if (o->pages)
-		pool_free(o->pages);
+	if (!o->pages)
+		return;
+	pool_free(o->pages);
+	pthread_cond_destroy(&o->forgotten);
 }

@@ -94,14 +94,14 @@ class Tally:
     def row(self, name):
         return self.rows.setdefault(name, dict(rounds=0, answers=0, stale=0, worst_us=0, s=0.0))
 
-    def stale(self, row, number, where, look, saw, wanted, us, right=None, begun=""):
+    def stale(self, row, number, where, look, saw, wanted, us, right=None, begun="", by=""):
         r = self.row(row)
         r["stale"] += 1
         r["worst_us"] = max(r["worst_us"], int(us))
         if r["stale"] > REPORTS:
             return
         text = (f"STALE {row} round {number} seed {self.seed}: {look} on {where} saw {short(saw)}, "
-                f"expected {short(wanted)}, {us:.0f} us after the change returned")
+                f"expected {short(wanted)}, {us:.0f} us after the change{by and ' by ' + by} returned")
         if right is not None:
             text += f" (right after {right})"
         if begun:
@@ -157,7 +157,7 @@ def right_after(look, wanted, limit_s):
 
 # ------------------------------------------------------------------ in turn
 
-def look_all(kind, tally, mounts, rng, v, returned_us, todo):
+def look_all(kind, tally, mounts, rng, v, returned_us, todo, by):
     """What is to do, in random order, judged by version v."""
     rng.shuffle(todo)
     row = tally.row(kind.row(v))
@@ -170,14 +170,14 @@ def look_all(kind, tally, mounts, rng, v, returned_us, todo):
         late = kind.late_s.get(look)
         right, in_time = right_after(lambda: seen(kind, look, m), wanted, late or RIGHT_S)
         if not (late and in_time):
-            tally.stale(kind.row(v), v, m.letter, look, saw, wanted, at_us, right)
+            tally.stale(kind.row(v), v, m.letter, look, saw, wanted, at_us, right, by=by)
     for name in kind.agree if v % AGREE == 0 else ():
         stats = [(whole_stat(m, name), now_us(), m) for m in mounts]
         row["answers"] += len(stats)
         for got, at_us, m in stats[1:]:
             if got != stats[0][0]:
                 tally.stale(kind.row(v), v, m.letter, f"stat({name})", got, stats[0][0],
-                            at_us - returned_us)
+                            at_us - returned_us, by=by)
 
 
 def in_turn(kind, tally, mounts, rounds, rng, progress):
@@ -194,8 +194,9 @@ def in_turn(kind, tally, mounts, rounds, rng, progress):
             seen(kind, look, m)
         row = tally.row(kind.row(v))
         start = time.monotonic()
-        kind.change(rng.choice(mounts), v)
-        look_all(kind, tally, mounts, rng, v, now_us(), todo)
+        by = rng.choice(mounts)
+        kind.change(by, v)
+        look_all(kind, tally, mounts, rng, v, now_us(), todo, by.letter)
         row["rounds"] += 1
         row["s"] += time.monotonic() - start
         progress(v)
