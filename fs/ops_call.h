@@ -28,7 +28,7 @@ enum {
 	 * that follows are one question.  A revocation ends it at once. */
 	OPS_ATTR_US = 1000,
 	OPS_FORGETTERS = 4,	/* threads that make the kernel forget pages */
-	OPS_FORGET_MS = 20,	/* how long a revocation waits for them */
+	OPS_FORGET_MS = 200,	/* how long a revocation waits for them */
 	OPS_STATFS_MS = 1000,	/* how long an answer of statfs is used */
 };
 

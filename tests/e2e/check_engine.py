@@ -59,6 +59,7 @@ class Kind:
     late_s = {}         # looks that may be late, by so many seconds
     slower = 1          # so many times fewer rounds
     races = True
+    rush = False        # in races, changes also come back to back
 
     def prepare(self, m):
         """Version 0, through mount @m."""
@@ -290,8 +291,9 @@ def race(kind, tally, changer, mounts, first, last, rng, progress):
         for n, m in enumerate(mounts):
             children.append(forked(lambda m=m, n=n: work(m, n)))
         for v in range(first, last + 1):
-            wait_lookers(shared, len(mounts), [shared[LOOKS + n] + rng.randrange(1, 4)
-                                               for n in range(len(mounts))])
+            if not kind.rush or rng.randrange(3):
+                wait_lookers(shared, len(mounts), [shared[LOOKS + n] + rng.randrange(1, 4)
+                                                   for n in range(len(mounts))])
             row = tally.row(kind.row(v))
             start = time.monotonic()
             shared[STARTED] = v

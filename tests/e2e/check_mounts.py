@@ -107,6 +107,7 @@ def share(name, rounds):
 def run_job(name, job, swarm, args, progress, told):
     """One job's tally, as a dict."""
     work, slower = job
+    check_engine.Kind.rush = args.rush
     tally = Tally(name, args.seed, told)
     mounts = places(swarm, name)
     rng = random.Random(f"{args.seed} {name}")
@@ -178,6 +179,9 @@ def arguments(argv):
     p.add_argument("--jobs", type=int, default=2, metavar="N", help="kinds at a time (2)")
     p.add_argument("--json", action="store_true", help="the result for programs, and nothing else, on stdout")
     p.add_argument("--locks", action="store_true", help="also the kinds flock and fcntl")
+    p.add_argument("--rush", action="store_true",
+                   help="in races, changes also come back to back: then a second change may meet "
+                   "a look that began after the first")
     p.add_argument("--list", action="store_true", help="list the kinds")
     return p.parse_args(argv)
 
