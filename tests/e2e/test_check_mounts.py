@@ -8,13 +8,14 @@ import check_engine
 import check_mounts
 from check_engine import Kind, Mount, Tally
 
-ROUNDS = 60
+ROUNDS = 60             # of each kind
 
 
 def args(*more):
     return check_mounts.arguments(["--rounds", str(ROUNDS), *more])
 
 
+@pytest.mark.timeout(900)       # 40 s on two cores that do nothing else
 def test_mounts_agree(capfd):
     """No stale answer of any kind; the seed is printed."""
     a = args()
