@@ -262,6 +262,9 @@ struct file {
 	uint32_t mtime_ns;
 	int kill_suid;		/* enum clear_bits */
 	int fenced;		/* see files_fence() */
+	/* what is uncommitted was written on top of this version, under the
+	 * lease of this term: see file_commit.c */
+	uint64_t base, term;
 
 	struct extent_list extents;	/* in the order of sealing */
 	uint64_t seq;		/* of the last one sealed */
@@ -301,6 +304,7 @@ struct file_handle {
 struct commit;
 
 struct todo {
+	uint64_t term;		/* of the lease, when it began */
 	struct extent_queue uploads;
 	int more;		/* likely more uploads follow at once */
 	int durable;		/* what is sealed is uploaded with sync */
@@ -314,7 +318,7 @@ struct todo {
 	int release;
 };
 
-void file_todo_init(struct todo *t);
+void file_todo_init(const struct file *f, struct todo *t);
 void file_todo_run(struct file *f, struct todo *t);
 
 /* file.c */

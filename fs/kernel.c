@@ -374,6 +374,14 @@ void kernel_attr_gone(fuse_ino_t ino)
 		fuse_lowlevel_notify_inval_inode(se, ino, -1, 0);
 }
 
+void kernel_pages_gone(fuse_ino_t ino)
+{
+	struct fuse_session *se = mounted;
+
+	if (se)
+		fuse_lowlevel_notify_inval_inode(se, ino, 0, 0);
+}
+
 /* --------------------------------------------------------------- running */
 
 int kernel_run(struct kernel *k)

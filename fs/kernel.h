@@ -59,6 +59,10 @@ void kernel_free(struct kernel *k);
  * a thread that answers reads, unless the inode is open. */
 void kernel_attr_gone(fuse_ino_t ino);
 
+/* The same of all pages of @ino.  Waits for reads of them under way and for
+ * dirty ones to be written: only on a thread that nobody waits for. */
+void kernel_pages_gone(fuse_ino_t ino);
+
 /* fuse_lowlevel_ops.init */
 void kernel_init(void *userdata, struct fuse_conn_info *conn);
 /* Is the request that this worker handles to clear suid and sgid bits? */

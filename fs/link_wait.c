@@ -167,6 +167,16 @@ void link_info(struct link *l, struct link_info *out)
 	pthread_mutex_unlock(&l->lock);
 }
 
+uint64_t link_term(struct link *l)
+{
+	uint64_t now = now_ms(), term;
+
+	pthread_mutex_lock(&l->lock);
+	term = now < l->leased_until_ms ? l->term : 0;
+	pthread_mutex_unlock(&l->lock);
+	return term;
+}
+
 int link_leased(struct link *l)
 {
 	uint64_t now = now_ms();

@@ -37,6 +37,8 @@ int ops_new(struct ops **out)
 		err = ops_lock_new(o);
 	if (!err)
 		err = pool_new(&o->pool, "texts", TEXT_THREADS);
+	if (!err)
+		err = ops_pages_init(o);
 	if (err)
 		ops_free(o);
 	else
@@ -109,6 +111,7 @@ void ops_free(struct ops *o)
 	if (o->pool)
 		pool_free(o->pool);
 	ops_lock_free(o);
+	ops_pages_fini(o);
 	virtual_free(o->virtual);
 	tree_free(o->tree);
 	ask_stop_fini(&o->stop);
@@ -216,6 +219,9 @@ uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n)
 		kernel_attr_gone(ops_fuse_ino(o, inos[i]));
 	if (files) {
 		open = files_revoked(files, inos, n);
+		ops_pages_gone(o, inos, open);
+		if (open)
+			ops_pages_wait(o);
 		ops_files_done(o);
 	}
 	return open;
@@ -244,6 +250,7 @@ void ops_lost(void *arg, uint64_t **open, uint32_t *n_open)
 	*n_open = 0;
 	if (files) {
 		files_lost(files, open, n_open);
+		ops_pages_gone(o, *open, *n_open);
 		ops_files_done(o);
 	}
 }

@@ -14,9 +14,11 @@
 
 #include "ask.h"
 #include "atimes.h"
+#include "container.h"
 #include "held.h"
 #include "ops.h"
 #include "pool.h"
+#include "table.h"
 #include "tree.h"
 #include "virtual.h"
 
@@ -27,6 +29,8 @@ enum {
 	 * of its clock, so that the look-up of a name and the permission check
 	 * that follows are one question.  A revocation ends it at once. */
 	OPS_ATTR_US = 1000,
+	OPS_FORGETTERS = 4,	/* threads that make the kernel forget pages */
+	OPS_FORGET_MS = 200,	/* how long a revocation waits for them */
 	OPS_STATFS_MS = 1000,	/* how long an answer of statfs is used */
 	OPS_LATE = 64,		/* look-ups without an answer remembered, */
 	OPS_LATE_MS = 300,	/* for so long */
@@ -57,6 +61,7 @@ struct ops {
 	struct ask_stop stop;
 	struct held *held;
 	struct lock_waits *waits;	/* ops_lock.c's */
+	struct pool *pages;	/* ops_pages.c: waits for the kernel */
 
 	pthread_mutex_t lock;
 	pthread_cond_t idle;
@@ -66,6 +71,14 @@ struct ops {
 	struct statvfs statfs;
 	uint64_t statfs_ms;		/* when it was asked for; 0: never */
 	struct late late[OPS_LATE];
+	struct stale *stale;	/* inodes whose pages are to be forgotten */
+	int forgetting;		/* so many of those below are busy */
+	struct forget {
+		struct pool_work work;
+		struct ops *ops;	/* fixed */
+		int busy;
+	} forgetters[OPS_FORGETTERS];
+	pthread_cond_t forgotten;
 };
 
 struct answer {
@@ -106,6 +119,14 @@ struct call {
 	struct virtual_node node;	/* of .pspfs, that it is about */
 	struct pool_work work;
 };
+
+/* ops_pages.c: the kernel's pages of these open files are not true any more;
+ * soon it forgets them.  Does not wait. */
+void ops_pages_gone(struct ops *o, const uint64_t *inos, uint32_t n);
+/* Until it has, at most OPS_FORGET_MS. */
+void ops_pages_wait(struct ops *o);
+int ops_pages_init(struct ops *o);
+void ops_pages_fini(struct ops *o);
 
 /* The calling ops of @req. */
 struct ops *ops_of(fuse_req_t req);

@@ -94,7 +94,7 @@ MESSAGES = {
     "commit": [
         ("seq", "u64"), ("ack", "u64"), ("ino", "u64"), ("sync", "u8"),
         ("mtime_s", "i64"), ("mtime_ns", "u32"), ("clear_suid", "u8"),
-        ("pushes", ["push"]),
+        ("pushes", ["push"]), ("only", "u64"),
     ],
     "lock": [("op", "u8"), ("ticket", "u64"), ("lock", "byte_lock")],
     "lock_r": [("state", "u8"), ("lock", "byte_lock")],
