@@ -100,6 +100,8 @@ void link_stop(struct link *l);
 
 void link_info(struct link *l, struct link_info *out);
 int link_leased(struct link *l);	/* may what is leased be used now? */
+/* Until when (see now_ms()) if nothing comes between; 0: it may not. */
+uint64_t link_leased_until(struct link *l);
 
 /* Takes @body.  For M_MUTATES types its first 16 bytes (seq, ack) are
  * filled in here. */

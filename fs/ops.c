@@ -30,6 +30,8 @@ int ops_new(struct ops **out)
 	o->root = FUSE_ROOT_ID;
 	err = tree_new(&o->tree, TREE_INODES);
 	if (!err)
+		err = ops_told_init(o);
+	if (!err)
 		err = virtual_new(&o->virtual);
 	if (!err)
 		err = pool_new(&o->pool, "texts", TEXT_THREADS);
@@ -88,6 +90,7 @@ void ops_free(struct ops *o)
 	if (o->pool)
 		pool_free(o->pool);
 	virtual_free(o->virtual);
+	ops_told_fini(o);
 	tree_free(o->tree);
 	ask_stop_fini(&o->stop);
 	pthread_cond_destroy(&o->idle);
@@ -166,6 +169,7 @@ int ops_set_root(struct ops *o, const char *path)
 				       "/%.*s", (int)n, path);
 	}
 	o->root = ino;
+	ops_root_told(o);
 	return 0;
 }
 
@@ -190,10 +194,12 @@ uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n)
 	uint32_t open = 0;
 
 	tree_revoked(o->tree, inos, n);
-	for (uint32_t i = 0; i < n; i++)
-		kernel_attr_gone(ops_fuse_ino(o, inos[i]));
+	ops_kernel_revoked(o, inos, n);
 	if (files) {
 		open = files_revoked(files, inos, n);
+		for (uint32_t i = 0; i < open; i++)
+			if (files_has_handles(files, inos[i]))
+				ops_kernel_pages(o, inos[i]);
 		user_gone(o);
 	}
 	return open;
@@ -218,6 +224,7 @@ void ops_lost(void *arg, uint64_t **open, uint32_t *n_open)
 	struct files *files = files_use(o);
 
 	tree_lost(o->tree);
+	ops_kernel_lost(o);
 	*open = NULL;
 	*n_open = 0;
 	if (files) {
@@ -234,10 +241,7 @@ void ops_attr(void *arg, const struct m_attr *a)
 	tree_update(o->tree, a);
 	if (!files)
 		return;
-	/* The kernel keeps the inode of an open file: we cannot meet it as it
-	 * goes, which would wait for reads that wait for this thread. */
-	if (files_has_handles(files, a->ino))
-		kernel_attr_gone(ops_fuse_ino(o, a->ino));
+	ops_kernel_attr(o, a->ino, files_has_handles(files, a->ino));
 	user_gone(o);
 }
 
@@ -292,22 +296,6 @@ void ops_stat(struct ops *o, const struct m_attr *attr, struct stat *st)
 	};
 }
 
-double ops_attr_timeout(const struct ops *o)
-{
-	return link_leased(o->link) ? OPS_ATTR_US / 1e6 : 0;
-}
-
-void ops_entry(struct ops *o, const struct m_attr *attr,
-	       struct fuse_entry_param *e)
-{
-	*e = (struct fuse_entry_param){
-		.ino = ops_fuse_ino(o, attr->ino),
-		.generation = 1,
-		.attr_timeout = ops_attr_timeout(o),
-	};
-	ops_stat(o, attr, &e->attr);
-}
-
 /* The lease is looked at last: what was true then is true now. */
 int ops_cached(struct ops *o, uint64_t ino, struct m_attr *out)
 {
@@ -346,6 +334,7 @@ struct call *call_new(fuse_req_t req)
 	}
 	c->ops = ops_of(req);
 	c->req = req;
+	c->seen = told_now(c->ops->told);
 	user_add(c->ops);
 	return c;
 }
@@ -406,16 +395,24 @@ void call_reply_attr(struct call *c, const struct m_attr *a)
 	struct stat st;
 
 	ops_stat(c->ops, a, &st);
-	fuse_reply_attr(c->req, &st, ops_attr_timeout(c->ops));
+	fuse_reply_attr(c->req, &st, ops_attr_told(c->ops, a->ino, c->seen));
 	call_free(c);
 }
 
-void call_reply_entry(struct call *c, const struct m_attr *a)
+void ops_entry(struct ops *o, const struct m_attr *a,
+	       struct fuse_entry_param *e)
+{
+	*e = (struct fuse_entry_param){ .ino = ops_fuse_ino(o, a->ino),
+					.generation = 1 };
+	ops_stat(o, a, &e->attr);
+}
+
+void call_reply_entry(struct call *c, const struct m_attr *a, int locked)
 {
 	struct fuse_entry_param e;
 
 	ops_entry(c->ops, a, &e);
-	fuse_reply_entry(c->req, &e);
+	ops_reply_entry(c, &e, locked, a->ino);
 	call_free(c);
 }
 

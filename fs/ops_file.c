@@ -61,7 +61,11 @@ static void opened(struct call *c, const struct m_attr *a)
 	c->fi.noflush = (c->fi.flags & O_ACCMODE) == O_RDONLY;
 	if (c->created) {
 		ops_entry(c->ops, a, &e);
+		ops_entry_told(c->ops, c->parent, str_of(c->name), 1, c->seen,
+			       0, a->ino, &e);
 		err = fuse_reply_create(c->req, &e, &c->fi);
+		if (err == -ENOENT)
+			told_forget(c->ops->told, a->ino, 1);
 	} else {
 		err = fuse_reply_open(c->req, &c->fi);
 	}
@@ -133,10 +137,12 @@ static void truncated(struct call *c, struct answer *a)
 	struct m_setattr_r m;
 	int err = call_setattr_done(c, a, &m);
 
-	if (err)
+	if (err) {
 		open_fail(c, err);
-	else
-		call_reply_open(c, &m.attr, 0);
+		return;
+	}
+	ops_kernel_attr(c->ops, c->ino, 1);
+	call_reply_open(c, &m.attr, 0);
 }
 
 static void open_with(struct call *c, const struct m_attr *a)
@@ -212,6 +218,7 @@ static void killed(struct call *c, struct answer *a)
 		call_fail(c, err);
 		return;
 	}
+	ops_kernel_attr(c->ops, c->ino, 1);
 	fuse_reply_write(c->req, size);
 	call_free(c);
 }
