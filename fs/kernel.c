@@ -313,14 +313,6 @@ int kernel_attr_gone(fuse_ino_t ino)
 	return se ? fuse_lowlevel_notify_inval_inode(se, ino, -1, 0) : 0;
 }
 
-void kernel_pages_gone(fuse_ino_t ino)
-{
-	struct fuse_session *se = mounted;
-
-	if (se)
-		fuse_lowlevel_notify_inval_inode(se, ino, 0, 0);
-}
-
 void kernel_entry_gone(fuse_ino_t parent, const char *name)
 {
 	struct fuse_session *se = mounted;

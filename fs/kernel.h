@@ -52,9 +52,6 @@ void kernel_free(struct kernel *k);
  * not know the inode (or is about to, by an answer that it has not taken in
  * yet). */
 int kernel_attr_gone(fuse_ino_t ino);
-/* Nor are its pages; waits for reads of it, and for what is written from
- * mapped ones: only on a thread that nobody waits for. */
-void kernel_pages_gone(fuse_ino_t ino);
 /* It is to ask again before it believes that @parent has @name.  Waits while
  * anything is looked up, made or removed in @parent: nobody may wait for
  * this thread without a limit. */

@@ -197,9 +197,6 @@ uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n)
 	ops_kernel_revoked(o, inos, n);
 	if (files) {
 		open = files_revoked(files, inos, n);
-		for (uint32_t i = 0; i < open; i++)
-			if (files_has_handles(files, inos[i]))
-				ops_kernel_pages(o, inos[i]);
 		user_gone(o);
 	}
 	return open;

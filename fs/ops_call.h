@@ -26,7 +26,6 @@ enum {
 	 * when they end: one tick of its clock, so that the look-up of a name
 	 * and the permission check that follows are one question. */
 	OPS_ATTR_US = 1000,
-	OPS_PAGES = 4096,	/* files whose pages are to go */
 	OPS_STATFS_MS = 1000,	/* how long an answer of statfs is used */
 };
 
@@ -45,7 +44,7 @@ struct ops {
 	struct told *told;
 	/* read: from noting an entry until its answer is with the kernel */
 	pthread_rwlock_t answering;
-	struct pool *teller, *pager;	/* one thread each, see ops_told.c */
+	struct pool *teller;	/* one thread, see ops_told.c */
 	struct virtual *virtual;
 	struct pool *pool;	/* makes .pspfs's texts: waits for the tracker */
 	struct ask_stop stop;
@@ -57,9 +56,6 @@ struct ops {
 	struct seen seen[OPS_SEEN];
 	struct statvfs statfs;
 	uint64_t statfs_ms;		/* when it was asked for; 0: never */
-	uint64_t pages[OPS_PAGES];	/* files whose pages are to go */
-	unsigned n_pages;
-	struct pool_work pages_work;	/* under way if there are any */
 };
 
 struct answer {
@@ -182,8 +178,6 @@ void ops_kernel_lost(struct ops *o);
 /* Attributes changed here, by no call of the kernel's that would tell it;
  * @open: it has the inode open. */
 void ops_kernel_attr(struct ops *o, uint64_t ino, int open);
-/* The content of an open file changed elsewhere: its pages go, soon. */
-void ops_kernel_pages(struct ops *o, uint64_t ino);
 
 /* ops_dir.c */
 void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);

@@ -46,8 +46,6 @@ struct tell {
 	int refs, over;
 };
 
-static void pages_run(struct pool_work *w);
-
 int ops_told_init(struct ops *o)
 {
 	int err = told_new(&o->told, TOLD_MOST);
@@ -59,18 +57,13 @@ int ops_told_init(struct ops *o)
 		&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
 	pthread_rwlock_init(&o->answering, &attr);
 	pthread_rwlockattr_destroy(&attr);
-	o->pages_work.fn = pages_run;
 	if (!err)
 		err = pool_new(&o->teller, "teller", 1);
-	if (!err)
-		err = pool_new(&o->pager, "pager", 1);
 	return err;
 }
 
 void ops_told_fini(struct ops *o)
 {
-	if (o->pager)
-		pool_free(o->pager);
 	if (o->teller)
 		pool_free(o->teller);
 	told_free(o->told);
@@ -334,46 +327,4 @@ void ops_kernel_attr(struct ops *o, uint64_t ino, int open)
 		list.attrs[list.n_attrs++] = (struct told_attr){ .ino = ino };
 	tell(o, &list, 0);
 	told_list_fini(&list);
-}
-
-/* -------------------------------------------------------------------- pages */
-
-static void pages_run(struct pool_work *w)
-{
-	struct ops *o = container_of(w, struct ops, pages_work);
-	uint64_t inos[OPS_PAGES];
-	unsigned n;
-
-	pthread_mutex_lock(&o->lock);
-	n = o->n_pages;
-	for (unsigned i = 0; i < n; i++)
-		inos[i] = o->pages[i];
-	o->n_pages = 0;
-	pthread_mutex_unlock(&o->lock);
-	for (unsigned i = 0; i < n; i++)
-		kernel_pages_gone(ops_fuse_ino(o, inos[i]));
-}
-
-/*
- * What is mapped is seen without a call that would ask for attributes.  If
- * more files than fit change before their turn comes, the last are left to
- * the next change, or read(2).
- */
-void ops_kernel_pages(struct ops *o, uint64_t ino)
-{
-	int run = 0;
-
-	pthread_mutex_lock(&o->lock);
-	for (unsigned i = 0; i < o->n_pages; i++)
-		if (o->pages[i] == ino) {
-			pthread_mutex_unlock(&o->lock);
-			return;
-		}
-	if (o->n_pages < OPS_PAGES) {
-		run = !o->n_pages;
-		o->pages[o->n_pages++] = ino;
-	}
-	pthread_mutex_unlock(&o->lock);
-	if (run)
-		pool_run(o->pager, &o->pages_work);
 }
