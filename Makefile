@@ -3,6 +3,7 @@
 PREFIX  ?= /usr/local
 DESTDIR ?=
 SAN     ?=
+ROUNDS  ?= 10000
 BUILD   ?= build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 comma   := ,
 
@@ -32,8 +33,7 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   local_packet local peer_push peer_share peer opts plan part get \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
 	   file_compact file_ahead file_plan file_read file_write file_drain file \
-	   tree_node tree told thread mountpoint kernel ops ops_dir ops_list ops_attr ops_file \
-	   ops_xattr ops_told ops_virtual ops_front mount_opts
+	       ops_xattr ops_told ops_pages ops_virtual ops_front mount_opts
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
 CLI     := pspfs_main bars cli cli_where cli_status cli_info cli_list \
@@ -91,7 +91,7 @@ DEPS_TEST  := libcmocka-dev python3 python3-pytest python3-pytest-timeout \
 	      acl attr
 
 .DELETE_ON_ERROR:
-.PHONY: all deps demo check check-unit check-e2e lint bench fuzz install \
+.PHONY: all deps demo check check-unit check-e2e check-mounts lint bench fuzz install \
 	uninstall clean help
 
 all: $(PROGRAMS:%=$(BUILD)/%)
@@ -101,6 +101,7 @@ help:
 	@echo "make deps      install what that needs (apt-get), or list it"
 	@echo "make demo      a swarm on this machine, shown step by step (KEEP=1: leave it up)"
 	@echo "make check     all tests; SAN=address,undefined or SAN=thread: with sanitizers"
+	@echo "make check-mounts  ROUNDS=10000 of each kind of change on three mounts: no stale answer"
 	@echo "make lint      compile with -Werror, cppcheck, included-folder rules"
 	@echo "make bench     small benchmarks of the parts"
 	@echo "make install   into DESTDIR/PREFIX, mount.pspfs also where mount(8) looks"
@@ -178,6 +179,10 @@ check-e2e: all $(HELPERS)
 
 check: all $(UNIT:%=$(BUILD)/tests/%) $(HELPERS)
 	$(PYTHON) tests/run.py --build $(BUILD) $(UNIT) --pytest tests
+
+# Do mounts ever disagree?  KIND="..." for some kinds only.
+check-mounts: all
+	PSPFS_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/e2e/check_mounts.py --rounds $(ROUNDS) $(KIND:%=--kind %)
 
 bench: $(BENCH:%=$(BUILD)/tests/%)
 	@for b in $^; do $$b || exit 1; done

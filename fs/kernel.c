@@ -339,6 +339,14 @@ int kernel_takes_entries(void)
 	return takes_entries;
 }
 
+void kernel_pages_gone(fuse_ino_t ino)
+{
+	struct fuse_session *se = mounted;
+
+	if (se)
+		fuse_lowlevel_notify_inval_inode(se, ino, 0, 0);
+}
+
 /* --------------------------------------------------------------- running */
 
 int kernel_run(struct kernel *k)

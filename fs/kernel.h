@@ -63,6 +63,10 @@ void kernel_entries_gone(void);
 /* Can this kernel be told of entries (both of the above)?  After INIT. */
 int kernel_takes_entries(void);
 
+/* The same of all pages of @ino.  Waits for reads of them under way and for
+ * dirty ones to be written: only on a thread that nobody waits for. */
+void kernel_pages_gone(fuse_ino_t ino);
+
 /* fuse_lowlevel_ops.init */
 void kernel_init(void *userdata, struct fuse_conn_info *conn);
 /* Is the request that this worker handles to clear suid and sgid bits? */

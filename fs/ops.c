@@ -35,6 +35,8 @@ int ops_new(struct ops **out)
 		err = virtual_new(&o->virtual);
 	if (!err)
 		err = pool_new(&o->pool, "texts", TEXT_THREADS);
+	if (!err)
+		err = ops_pages_init(o);
 	if (err)
 		ops_free(o);
 	else
@@ -89,6 +91,7 @@ void ops_free(struct ops *o)
 		return;
 	if (o->pool)
 		pool_free(o->pool);
+	ops_pages_fini(o);
 	virtual_free(o->virtual);
 	ops_told_fini(o);
 	tree_free(o->tree);
@@ -175,8 +178,12 @@ int ops_set_root(struct ops *o, const char *path)
 
 /* ---------------------------------------------------------- leases' ends */
 
-/* For a callback: the files, which stay until user_gone(); NULL: none. */
-static struct files *files_use(struct ops *o)
+void ops_files_done(struct ops *o)
+{
+	user_gone(o);
+}
+
+struct files *ops_files_use(struct ops *o)
 {
 	struct files *files;
 
@@ -190,13 +197,14 @@ static struct files *files_use(struct ops *o)
 uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n)
 {
 	struct ops *o = arg;
-	struct files *files = files_use(o);
+	struct files *files = ops_files_use(o);
 	uint32_t open = 0;
 
 	tree_revoked(o->tree, inos, n);
 	ops_kernel_revoked(o, inos, n);
 	if (files) {
 		open = files_revoked(files, inos, n);
+		ops_pages_gone(o, inos, open);
 		user_gone(o);
 	}
 	return open;
@@ -205,7 +213,7 @@ uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n)
 int ops_still_open(void *arg, uint64_t ino)
 {
 	struct ops *o = arg;
-	struct files *files = files_use(o);
+	struct files *files = ops_files_use(o);
 	int open = 0;
 
 	if (files) {
@@ -218,7 +226,7 @@ int ops_still_open(void *arg, uint64_t ino)
 void ops_lost(void *arg, uint64_t **open, uint32_t *n_open)
 {
 	struct ops *o = arg;
-	struct files *files = files_use(o);
+	struct files *files = ops_files_use(o);
 
 	tree_lost(o->tree);
 	ops_kernel_lost(o);
@@ -226,6 +234,7 @@ void ops_lost(void *arg, uint64_t **open, uint32_t *n_open)
 	*n_open = 0;
 	if (files) {
 		files_lost(files, open, n_open);
+		ops_pages_gone(o, *open, *n_open);
 		user_gone(o);
 	}
 }
@@ -233,7 +242,7 @@ void ops_lost(void *arg, uint64_t **open, uint32_t *n_open)
 void ops_attr(void *arg, const struct m_attr *a)
 {
 	struct ops *o = arg;
-	struct files *files = files_use(o);
+	struct files *files = ops_files_use(o);
 
 	tree_update(o->tree, a);
 	if (!files)

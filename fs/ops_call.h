@@ -13,9 +13,11 @@
 #include <sys/statvfs.h>
 
 #include "ask.h"
+#include "container.h"
 #include "ops.h"
 #include "pool.h"
 #include "told.h"
+#include "table.h"
 #include "tree.h"
 #include "virtual.h"
 
@@ -48,6 +50,7 @@ struct ops {
 	struct virtual *virtual;
 	struct pool *pool;	/* makes .pspfs's texts: waits for the tracker */
 	struct ask_stop stop;
+	struct pool *pages;	/* ops_pages.c: waits for the kernel */
 
 	pthread_mutex_t lock;
 	pthread_cond_t idle;
@@ -56,6 +59,9 @@ struct ops {
 	struct seen seen[OPS_SEEN];
 	struct statvfs statfs;
 	uint64_t statfs_ms;		/* when it was asked for; 0: never */
+	struct stale *stale;	/* inodes whose pages are to be forgotten */
+	int forgetting;		/* the work below is queued or runs */
+	struct pool_work forget;
 };
 
 struct answer {
@@ -95,6 +101,17 @@ struct call {
 	struct virtual_node node;	/* of .pspfs, that it is about */
 	struct pool_work work;
 };
+
+/* For what is no call: the files, which stay until ops_files_done(); NULL:
+ * none, and nothing to be done. */
+struct files *ops_files_use(struct ops *o);
+void ops_files_done(struct ops *o);
+
+/* ops_pages.c: the kernel's pages of these open files are not true any more;
+ * soon it forgets them.  Does not wait. */
+void ops_pages_gone(struct ops *o, const uint64_t *inos, uint32_t n);
+int ops_pages_init(struct ops *o);
+void ops_pages_fini(struct ops *o);
 
 /* The calling ops of @req. */
 struct ops *ops_of(fuse_req_t req);
