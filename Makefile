@@ -33,7 +33,8 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   local_packet local peer_push peer_share peer opts plan part get \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
 	   file_compact file_ahead file_plan file_read file_write file_drain file \
-	       ops_xattr ops_told ops_pages ops_virtual ops_front mount_opts
+	   tree_node tree told thread mountpoint kernel ops ops_dir ops_list ops_attr ops_file \
+	   ops_xattr ops_told ops_pages ops_virtual ops_front mount_opts
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
 CLI     := pspfs_main bars cli cli_where cli_status cli_info cli_list \
