@@ -25,6 +25,8 @@ struct commit {
 	int err;		/* it could not even be encoded */
 	uint32_t n;		/* extents, from the front */
 	int sync;
+	uint64_t term;		/* of the lease, when it was made */
+	uint64_t only;		/* the version it is for; 0: any */
 };
 
 /* ------------------------------------------------------------------ when */
@@ -105,6 +107,34 @@ static void to_push(const struct extent *e, struct m_push *p)
 	memcpy(p->md5, e->job.md5, sizeof(p->md5));
 }
 
+/*
+ * The lease under which it was written has ended (this machine was frozen, or
+ * cut off): others did not wait for us, and what they wrote since is newer.
+ * It may go only on top of what was there then.  Appends go behind whatever
+ * is there.
+ */
+static uint64_t fence(const struct file *f, const struct commit *c)
+{
+	const struct extent *e = TAILQ_FIRST(&f->extents);
+
+	if (c->term && c->term == f->term)
+		return 0;
+	for (uint32_t i = 0; i < c->n; i++, e = TAILQ_NEXT(e, all))
+		if (e->slot)
+			return f->base;
+	return 0;
+}
+
+/* What is still uncommitted lies on top of that commit. */
+static void unfence(struct file *f, const struct commit *c,
+		    const struct m_commit_r *m)
+{
+	if (!c->only && c->term != f->term)
+		return;
+	f->base = m->attr.version;
+	f->term = c->term;
+}
+
 static int encode(struct file *f, struct commit *c)
 {
 	struct m_commit m = { .ino = f->ino, .sync = c->sync,
@@ -113,6 +143,7 @@ static int encode(struct file *f, struct commit *c)
 	const struct extent *e = TAILQ_FIRST(&f->extents);
 	int err;
 
+	c->only = m.only = fence(f, c);
 	m.pushes = calloc(c->n + 1, sizeof(*m.pushes));
 	if (!m.pushes)
 		return -ENOMEM;
@@ -157,6 +188,7 @@ void file_commit_start(struct file *f, struct todo *t)
 	if (!c)
 		return;		/* the clock tries again */
 	c->f = f;
+	c->term = t->term;
 	c->n = pick(f, &up_to);
 	c->sync = take_fsyncs(f, up_to);
 	if (!c->n && !c->sync) {
@@ -233,12 +265,20 @@ static void applied(struct file *f, const struct commit *c, int err,
 {
 	f->committing = 0;
 	if (err) {
-		file_fail(f, err, "the tracker did not take its commit");
+		/* the file has changed, or the session did: no such error of
+		 * close(2) and fsync(2) */
+		if (err == -ESTALE)
+			err = -EIO;
+		file_fail(f, err, c->only ? "another mount changed the file "
+					    "while this one was away"
+					  : "the tracker did not take its "
+					    "commit");
 		file_map_drop(f);
 		drop_extents(f, c, NULL, t);
 	} else {
 		counter_add(CNT_COMMITS, 1);
 		follow(f, c, m);
+		unfence(f, c, m);
 		drop_extents(f, c, m->placed, t);
 		t->has_attr = 1;
 		t->attr = m->attr;
@@ -261,7 +301,7 @@ static void answered(void *arg, int err, const struct rpc_answer *a)
 	if (!err && (m.n_placed != c->n || m.attr.ino != f->ino ||
 		     m.attr.slot_size != f->slot_size))
 		err = -EBADMSG;
-	file_todo_init(&t);
+	file_todo_init(f, &t);
 	pthread_mutex_lock(&f->lock);
 	applied(f, c, err, &m, &t);
 	m.n_deep = err ? 0 : file_pieces_due(f, m.deep, m.n_deep);

@@ -142,7 +142,7 @@ void file_kick(struct file *f, int seal)
 {
 	struct todo t;
 
-	file_todo_init(&t);
+	file_todo_init(f, &t);
 	pthread_mutex_lock(&f->lock);
 	if (seal) {
 		file_seal_all(f, &t);

@@ -74,7 +74,7 @@ void file_uploaded(struct upload_job *j, int err)
 	struct file *f = file_get(e->f);
 	struct todo t;
 
-	file_todo_init(&t);
+	file_todo_init(f, &t);
 	pthread_mutex_lock(&f->lock);
 	e->uploading = 0;
 	f->recent_due -= !j->sync;
@@ -140,7 +140,7 @@ static void synced(void *arg, int err)
 	struct file *f = arg;
 	struct todo t;
 
-	file_todo_init(&t);
+	file_todo_init(f, &t);
 	pthread_mutex_lock(&f->lock);
 	f->syncing = 0;
 	if (err)
@@ -195,7 +195,7 @@ void file_wait(struct file *f, struct file_handle *h, int sync,
 		done(arg, -ENOMEM);
 		return;
 	}
-	file_todo_init(&t);
+	file_todo_init(f, &t);
 	t.durable = sync;
 	pthread_mutex_lock(&f->lock);
 	file_seal_all(f, &t);
@@ -235,9 +235,9 @@ void files_flush_ino(struct files *fs, uint64_t ino, file_done done,
 
 /* ------------------------------------------------------------------- todo */
 
-void file_todo_init(struct todo *t)
+void file_todo_init(const struct file *f, struct todo *t)
 {
-	*t = (struct todo){ 0 };
+	*t = (struct todo){ .term = link_term(f->fs->cfg.link) };
 	STAILQ_INIT(&t->uploads);
 	STAILQ_INIT(&t->freed);
 	TAILQ_INIT(&t->done);

@@ -247,6 +247,9 @@ struct file {
 	int64_t mtime_s;	/* of the last local write */
 	uint32_t mtime_ns;
 	int kill_suid;
+	/* what is uncommitted was written on top of this version, under the
+	 * lease of this term: see file_commit.c */
+	uint64_t base, term;
 
 	struct extent_list extents;	/* in the order of sealing */
 	uint64_t seq;		/* of the last one sealed */
@@ -285,6 +288,7 @@ struct file_handle {
 struct commit;
 
 struct todo {
+	uint64_t term;		/* of the lease, when it began */
 	struct extent_queue uploads;
 	int more;		/* likely more uploads follow at once */
 	int durable;		/* what is sealed is uploaded with sync */
@@ -298,7 +302,7 @@ struct todo {
 	int release;
 };
 
-void file_todo_init(struct todo *t);
+void file_todo_init(const struct file *f, struct todo *t);
 void file_todo_run(struct file *f, struct todo *t);
 
 /* file.c */

@@ -274,6 +274,11 @@ static int write_append(struct file *f, const uint8_t *p, size_t left,
 	return err;
 }
 
+static int is_clean(const struct file *f)
+{
+	return !f->n_dirty && !f->append.n && TAILQ_EMPTY(&f->extents);
+}
+
 /* Bytes in sequence after which chunks are gathered for their MD5s: a long
  * stream gains by it what a short file would lose at its close. */
 enum { GATHER_AFTER = 8 << 20 };
@@ -295,7 +300,7 @@ void file_write(struct file_handle *h, uint64_t off, const void *data,
 	struct todo t;
 	int err = 0, streaming;
 
-	file_todo_init(&t);
+	file_todo_init(f, &t);
 	pthread_mutex_lock(&f->lock);
 	if (h->append)
 		off = end_here(f);
@@ -303,6 +308,10 @@ void file_write(struct file_handle *h, uint64_t off, const void *data,
 		err = -EFBIG;
 	if (!err && size) {
 		file_busy(f);
+		if (is_clean(f)) {
+			f->base = f->attr.version;
+			f->term = t.term;
+		}
 		streaming = is_stream(h, off, size);
 		t.more = h->w_run > GATHER_AFTER;
 		err = h->append ? write_append(f, data, size, streaming, &t)

@@ -139,9 +139,10 @@ static void registered(struct link *l, const struct m_hello_r *r)
 		.swarm = r->swarm, .session = r->session, .num = r->num,
 		.copies = r->copies, .slot_size = r->slot_size,
 	};
-	l->leased_until_ms = l->hello_ms + r->lease_ms -
-			     LINK_LEASE_MARGIN_MS;
+	if (fresh)
+		l->leased_until_ms = 0;
 	pthread_mutex_unlock(&l->lock);
+	link_lease_until(l, l->hello_ms + r->lease_ms - LINK_LEASE_MARGIN_MS);
 	link_note_up(l);
 	if (l->ops.up)
 		l->ops.up(l->arg, &l->cfg.trackers[l->tracker]);

@@ -12,6 +12,16 @@
 #include "link_internal.h"
 #include "log.h"
 
+void link_lease_until(struct link *l, uint64_t until_ms)
+{
+	pthread_mutex_lock(&l->lock);
+	if (now_ms() >= l->leased_until_ms)
+		l->term++;
+	if (until_ms > l->leased_until_ms)
+		l->leased_until_ms = until_ms;
+	pthread_mutex_unlock(&l->lock);
+}
+
 static void beat_answered(struct link *l, const void *body, size_t len)
 {
 	struct arena mem = ARENA_INIT;
@@ -28,10 +38,7 @@ static void beat_answered(struct link *l, const void *body, size_t len)
 	until = l->beat_sent_ms[r.beat % LINK_BEATS] + l->lease_ms -
 		LINK_LEASE_MARGIN_MS;
 	l->heard_ms = now_ms();
-	pthread_mutex_lock(&l->lock);
-	if (until > l->leased_until_ms)
-		l->leased_until_ms = until;
-	pthread_mutex_unlock(&l->lock);
+	link_lease_until(l, until);
 }
 
 void link_beat_dgram(const struct dgram *d, void *arg)

@@ -112,6 +112,7 @@ struct link {
 	int closed;
 	int up;				/* registered now */
 	uint64_t leased_until_ms;	/* with the margin taken off */
+	uint64_t term;			/* counts the leases that ended */
 	unsigned refused_rounds;
 	int last_err, fatal;
 	char why[LINK_WHY_MAX];
@@ -146,6 +147,8 @@ void link_calls_end(struct link *l, int err);
 /* link_beat.c */
 int link_beat_start(struct link *l, struct rpc *c);
 void link_beat_stop(struct link *l);
+/* The lease was renewed; it has another term if it had ended. */
+void link_lease_until(struct link *l, uint64_t until_ms);
 void link_beat_dgram(const struct dgram *d, void *arg);
 
 /* link_batch.c */

@@ -167,7 +167,21 @@ void link_info(struct link *l, struct link_info *out)
 	pthread_mutex_unlock(&l->lock);
 }
 
+<<<<<<< HEAD
 uint64_t link_leased_until(struct link *l)
+=======
+uint64_t link_term(struct link *l)
+{
+	uint64_t now = now_ms(), term;
+
+	pthread_mutex_lock(&l->lock);
+	term = now < l->leased_until_ms ? l->term : 0;
+	pthread_mutex_unlock(&l->lock);
+	return term;
+}
+
+int link_leased(struct link *l)
+>>>>>>> h-checker
 {
 	uint64_t until;
 

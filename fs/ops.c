@@ -204,7 +204,10 @@ uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n)
 	ops_kernel_revoked(o, inos, n);
 	if (files) {
 		open = files_revoked(files, inos, n);
-		ops_pages_gone(o, inos, open);
+		if (open) {
+			ops_pages_gone(o, inos, open);
+			ops_pages_wait(o);
+		}
 		user_gone(o);
 	}
 	return open;

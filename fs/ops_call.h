@@ -60,6 +60,7 @@ struct ops {
 	struct statvfs statfs;
 	uint64_t statfs_ms;		/* when it was asked for; 0: never */
 	struct stale *stale;	/* inodes whose pages are to be forgotten */
+	pthread_cond_t forgot;	/* all of them */
 	int forgetting;		/* the work below is queued or runs */
 	struct pool_work forget;
 };
@@ -110,6 +111,8 @@ void ops_files_done(struct ops *o);
 /* ops_pages.c: the kernel's pages of these open files are not true any more;
  * soon it forgets them.  Does not wait. */
 void ops_pages_gone(struct ops *o, const uint64_t *inos, uint32_t n);
+/* Until that is so, but not long. */
+void ops_pages_wait(struct ops *o);
 int ops_pages_init(struct ops *o);
 void ops_pages_fini(struct ops *o);
 

@@ -6,15 +6,20 @@
  * file ends its pages are taken away: the next load reads anew.
  *
  * That waits for reads of these pages that are under way, and for dirty ones
- * to be written: it is done by a thread of its own, that nobody waits for, so
- * mappings follow a little after the revocation.  Due inodes are a set, no
- * longer than the list of open files.
+ * to be written: it is done by a thread of its own, for which a revocation
+ * waits a little, but not for ever: then mappings follow after it.  (The
+ * little matters: while pages are taken away the kernel throws away answers
+ * about attributes, and a process that asks for the size gets the old one.)
+ * Due inodes are a set, no longer than the list of open files.
  */
 #include <stdlib.h>
+#include <time.h>
 
 #include "kernel.h"
 #include "log.h"
 #include "ops_call.h"
+
+enum { WAIT_MS = 20 };
 
 struct stale {
 	UT_hash_handle hh;
@@ -35,6 +40,7 @@ static uint64_t take(struct ops *o)
 		free(s);
 	} else {
 		o->forgetting = 0;
+		pthread_cond_broadcast(&o->forgot);
 	}
 	pthread_mutex_unlock(&o->lock);
 	return ino;
@@ -93,8 +99,26 @@ void ops_pages_gone(struct ops *o, const uint64_t *inos, uint32_t n)
 		pool_run(o->pages, &o->forget);
 }
 
+void ops_pages_wait(struct ops *o)
+{
+	struct timespec end;
+	int err = 0;
+
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_nsec += WAIT_MS * 1000000L;
+	if (end.tv_nsec >= 1000000000) {
+		end.tv_sec++;
+		end.tv_nsec -= 1000000000;
+	}
+	pthread_mutex_lock(&o->lock);
+	while (o->forgetting && !err)
+		err = pthread_cond_timedwait(&o->forgot, &o->lock, &end);
+	pthread_mutex_unlock(&o->lock);
+}
+
 int ops_pages_init(struct ops *o)
 {
+	pthread_cond_init(&o->forgot, NULL);
 	o->forget.fn = forget;
 	return pool_new(&o->pages, "pages", 1);
 }
@@ -103,4 +127,5 @@ void ops_pages_fini(struct ops *o)
 {
 	if (o->pages)
 		pool_free(o->pages);
+	pthread_cond_destroy(&o->forgot);
 }

@@ -99,6 +99,7 @@ static struct world {
 	unsigned delay_us;
 	int ending;
 	unsigned unleased;	/* one in so many times; 0: never */
+	uint64_t term;		/* of the lease */
 	int hold[T_SYNC + 1];
 	/* one in so many fails; 0: none */
 	unsigned fail_upload, fail_commit, fail_fetch;
@@ -214,6 +215,8 @@ static inline void run_commit(struct task *t)
 	r.deep = arena_alloc(&a, (m.n_pushes + 1) * 8);
 	wr_fini(&t->body);
 	t->err = world_unlucky(world.fail_commit) ? -ENOSPC : 0;
+	if (m.only && m.only != world_file(m.ino)->attr.version)
+		t->err = -ESTALE;
 	if (!t->err) {
 		world_commit(&m, &r);
 		CHECK(!m_commit_r_encode(&t->body, &r));
@@ -513,6 +516,17 @@ void link_call(struct link *l, uint16_t type, struct wr *body, rpc_done done,
 	world_add(t);
 }
 
+uint64_t link_term(struct link *l)
+{
+	uint64_t term;
+
+	(void)l;
+	pthread_mutex_lock(&world.lock);
+	term = world.term;
+	pthread_mutex_unlock(&world.lock);
+	return term;
+}
+
 int link_leased(struct link *l)
 {
 	int yes;
@@ -589,7 +603,7 @@ static inline void world_files(uint64_t dirty_max, uint32_t flush_ms)
 static inline void world_up(unsigned seed)
 {
 	world = (struct world){ .seed0 = seed, .seed = seed,
-				.delay_us = 500 };
+				.delay_us = 500, .term = 1 };
 	pthread_mutex_init(&world.lock, NULL);
 	pthread_cond_init(&world.wake, NULL);
 	TAILQ_INIT(&world.tasks);

@@ -88,7 +88,7 @@ MESSAGES = {
     "commit": [
         ("seq", "u64"), ("ack", "u64"), ("ino", "u64"), ("sync", "u8"),
         ("mtime_s", "i64"), ("mtime_ns", "u32"), ("clear_suid", "u8"),
-        ("pushes", ["push"]),
+        ("pushes", ["push"]), ("only", "u64"),
     ],
     "grant_r": [("chunks", ["placed"])],
     "have": [("added", ["held"]), ("gone", ["u64"])],

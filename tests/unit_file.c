@@ -303,6 +303,78 @@ static void test_fsyncs_meet(void **state)
 	file_close(h);
 }
 
+/* ---------------------------------------------- a lease that has ended */
+
+static void set_term(uint64_t term)
+{
+	pthread_mutex_lock(&world.lock);
+	world.term = term;
+	pthread_mutex_unlock(&world.lock);
+}
+
+/* Another mount gives the file new content. */
+static void change(uint64_t ino)
+{
+	pthread_mutex_lock(&world.lock);
+	world_file(ino)->attr.version++;
+	pthread_mutex_unlock(&world.lock);
+}
+
+static void test_fenced(void **state)
+{
+	static const uint64_t later[] = { 0, 3 };	/* none now, another */
+	struct file_handle *h = do_open(1, 0);
+
+	(void)state;
+	world_hold(T_UPLOAD, 1);
+	for (size_t i = 0; i < 2; i++) {
+		set_term(2);
+		assert_int_equal(do_write(h, 0, "stale", 5), 0);
+		set_term(later[i]);
+		change(1);
+		world_hold(T_UPLOAD, 0);
+		assert_int_equal(do_flush(h, 0), -EIO);
+		/* told once; what is written from now on counts */
+		set_term(4);
+		assert_int_equal(do_write(h, 0, "newer", 5), 0);
+		assert_int_equal(do_flush(h, 0), 0);
+		check_content(1, 0, "newer", 5);
+		file_close(h);
+		h = do_open(1, 0);
+		world_hold(T_UPLOAD, 1);
+	}
+	world_hold(T_UPLOAD, 0);
+	file_close(h);
+}
+
+/* The lease has ended, but nobody wrote; or it is for the end of the file;
+ * or others wrote while the lease held. */
+static void test_not_fenced(void **state)
+{
+	struct file_handle *h = do_open(1, 0), *log = do_open(2, 1);
+
+	(void)state;
+	assert_int_equal(do_write(h, 0, "one", 3), 0);
+	set_term(0);
+	assert_int_equal(do_flush(h, 0), 0);
+	set_term(2);
+	/* the first was committed without a lease; so the second again asks */
+	assert_int_equal(do_write(h, 3, "two", 3), 0);
+	assert_int_equal(do_flush(h, 0), 0);
+	assert_int_equal(do_write(h, 6, "three", 5), 0);
+	change(1);
+	assert_int_equal(do_flush(h, 0), 0);
+	file_close(h);
+	assert_int_equal(do_write(log, 0, "line", 4), 0);
+	set_term(3);
+	change(2);
+	assert_int_equal(do_flush(log, 0), 0);
+	file_close(log);
+	again(1 << 20, 50);
+	check_content(1, 0, "onetwothree", 11);
+	check_content(2, 0, "line", 4);
+}
+
 /* -------------------------------------------------------------------- end */
 
 static void test_drain(void **state)
@@ -327,7 +399,8 @@ int main(void)
 		TEST(test_upload_error), TEST(test_commit_error),
 		TEST(test_late_error), TEST(test_read_error),
 		TEST(test_bound), TEST(test_bound_unsealed),
-		TEST(test_fsync), TEST(test_fsyncs_meet), TEST(test_drain),
+		TEST(test_fsync), TEST(test_fsyncs_meet),
+		TEST(test_fenced), TEST(test_not_fenced), TEST(test_drain),
 	};
 
 	log_init("unit_file", LOG_ERROR);

@@ -288,6 +288,32 @@ static void senseless_commits_change_nothing(void **state)
 	assert_int_equal(fix_commit(f, ino, p, 1, NULL), -EFBIG);
 }
 
+/* What was written under a lease that has ended is for one version only. */
+static void commits_for_a_version(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = fix_file(f, 1, "f"), version;
+	struct m_commit m = { .ino = ino, .n_pushes = 1 };
+	struct m_push p[3];
+	struct m_commit_r r;
+
+	for (int i = 0; i < 3; i++)
+		p[i] = fix_push(f, 0, 0, 10);
+	assert_int_equal(fix_commit(f, ino, &p[0], 1, &r), 0);
+	version = r.attr.version;
+	m.pushes = &p[1];
+	m.only = version + 1;
+	assert_int_equal(ns_commit(f->ns, &f->a, &m, fix_now(f), &r,
+				   fix_t(f)), -ESTALE);
+	assert_true(fix_attr(f, ino).version == version);
+	m.only = version;
+	assert_int_equal(ns_commit(f->ns, &f->a, &m, fix_now(f), &r,
+				   fix_t(f)), 0);
+	m.pushes = &p[2];
+	assert_int_equal(ns_commit(f->ns, &f->a, &m, fix_now(f), &r,
+				   fix_t(f)), -ESTALE);
+}
+
 /* ---------------------------------------------------------------- getmap */
 
 static void getmap_gives_a_range(void **state)
@@ -370,6 +396,7 @@ int main(void)
 		FIX_TEST(deep_slots_are_told),
 		FIX_TEST(stacks_have_a_maximum),
 		FIX_TEST(senseless_commits_change_nothing),
+		FIX_TEST(commits_for_a_version),
 		FIX_TEST(getmap_gives_a_range),
 		FIX_TEST(truncate_cuts),
 	};

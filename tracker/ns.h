@@ -105,7 +105,8 @@ int ns_removexattr(struct ns *ns, const struct m_removexattr *m,
 /* @out->placed and ->deep are in @a.  A chunk may be named that has been
  * reserved, and that is known already or stored by at least one peer;
  * -EINVAL otherwise, and when length or MD5 differ from what is known.
- * -EBUSY: a slot's stack is full (NS_STACK_MAX), compact it first. */
+ * -EBUSY: a slot's stack is full (NS_STACK_MAX), compact it first.
+ * -ESTALE: the content has not the version @m->only. */
 int ns_commit(struct ns *ns, struct arena *a, const struct m_commit *m,
 	      struct ns_now now, struct m_commit_r *out,
 	      struct ns_touched *t);

@@ -271,6 +271,8 @@ int ns_commit(struct ns *ns, struct arena *a, const struct m_commit *m,
 	/* a directory can be synced, but not written */
 	err = m->n_pushes ? ns_file_get(ns, m->ino, &c.in)
 			  : ns_inode_get(ns, m->ino, &c.in);
+	if (!err && m->only && m->only != c.in.a.version)
+		err = -ESTALE;
 	if (err)
 		return err;
 	*out = (struct m_commit_r){

@@ -20,6 +20,7 @@ import os
 import random
 import stat
 import time
+import traceback
 
 REPORTS = 8             # stale answers told in full, by kind and process
 SAMPLE = 3              # looks of each mount in a round in turn, before and after
@@ -242,7 +243,7 @@ def forked(work):
         text = json.dumps(work())
         code = 0
     except BaseException as e:          # also of a bug in the checker
-        text, code = json.dumps({"failed": repr(e)}), 1
+        text, code = json.dumps({"failed": "".join(traceback.format_exception(e)[-4:])}), 1
     with os.fdopen(w, "w") as f:
         f.write(text)
     os._exit(code)

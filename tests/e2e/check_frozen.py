@@ -94,20 +94,35 @@ def answers(children, limit_s):
     return got
 
 
-def closed(fd):
-    """How closing went: "" or its error."""
-    try:
-        os.close(fd)
-        return ""
-    except OSError as e:
-        return errno.errorcode[e.errno]
+class Dirty:
+    """A process that has written, and closes when it is told: nobody else has its descriptor,
+    whose closing would take the error."""
 
+    def __init__(self, m, name, text):
+        ready, written = os.pipe()
+        wait, self.go = os.pipe()
+        self.child = forked(lambda: self.work(m.at(name), text, written, wait))
+        os.close(written)
+        os.close(wait)
+        os.read(ready, 1)
+        os.close(ready)
 
-def dirty(m, name, text):
-    """Written, and not sent yet: an open descriptor."""
-    fd = os.open(m.at(name), os.O_RDWR)
-    os.write(fd, text)
-    return fd
+    def work(self, path, text, written, wait):
+        os.close(self.go)
+        fd = os.open(path, os.O_RDWR)
+        os.write(fd, text)
+        os.close(written)
+        os.read(wait, 1)
+        try:
+            os.close(fd)
+            return ""
+        except OSError as e:
+            return errno.errorcode[e.errno]
+
+    def close(self):
+        """How closing went: "" or its error."""
+        os.close(self.go)
+        return joined(self.child, "a writer")
 
 
 class Round:
@@ -147,7 +162,7 @@ class Round:
             self.judge(look, saw, NEW[look], "frozen")
         return waiting
 
-    def thawed(self, waiting, fds):
+    def thawed(self, waiting, fought, alone):
         waited = answers(waiting, THAWED_S)
         for look in waiting:
             self.judge(look, "no answer", NEW[look], f"{THAWED_S} s after the thaw")
@@ -155,16 +170,16 @@ class Round:
             self.judge(look, saw, NEW[look], "asked while frozen")
         for look in LOOKS:
             self.judge(look, seen(Frozen, look, self.b), NEW[look], "thawed")
-        self.judge("close of what another wrote meanwhile", closed(fds["fought"]), "EIO", "thawed")
+        self.judge("close of what another wrote meanwhile", fought.close(), "EIO", "thawed")
         for m in (self.a, self.b):
             self.judge(f"its content on {m.letter}", get(m.at("fought")), b"newer", "thawed")
-        wanted = b"old" if closed(fds["alone"]) else b"own"
+        wanted = b"old" if alone.close() else b"own"
         for m in (self.a, self.b):
             self.judge(f"what nobody else wrote on {m.letter}", get(m.at("alone")), wanted, "thawed")
 
     def run(self):
         self.prepare()
-        fds = {"fought": dirty(self.b, "fought", b"stale"), "alone": dirty(self.b, "alone", b"own")}
+        alone, fought = Dirty(self.b, "alone", b"own"), Dirty(self.b, "fought", b"stale")
         pid = self.b.peer.proc.pid
         os.kill(pid, signal.SIGSTOP)
         waiting = {}
@@ -172,7 +187,7 @@ class Round:
             waiting = self.frozen()
         finally:
             os.kill(pid, signal.SIGCONT)
-        self.thawed(waiting, fds)
+        self.thawed(waiting, fought, alone)
         for name in ("mode", "content"):
             os.close(self.b.held.pop(name))
 
