@@ -167,9 +167,6 @@ void link_info(struct link *l, struct link_info *out)
 	pthread_mutex_unlock(&l->lock);
 }
 
-<<<<<<< HEAD
-uint64_t link_leased_until(struct link *l)
-=======
 uint64_t link_term(struct link *l)
 {
 	uint64_t now = now_ms(), term;
@@ -180,8 +177,7 @@ uint64_t link_term(struct link *l)
 	return term;
 }
 
-int link_leased(struct link *l)
->>>>>>> h-checker
+uint64_t link_leased_until(struct link *l)
 {
 	uint64_t until;
 
