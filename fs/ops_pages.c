@@ -19,7 +19,7 @@
 #include "log.h"
 #include "ops_call.h"
 
-enum { WAIT_MS = 20 };
+enum { WAIT_MS = 500 };
 
 struct stale {
 	UT_hash_handle hh;
