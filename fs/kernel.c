@@ -57,6 +57,11 @@ struct kernel {
 static struct kernel *session;	/* one a process */
 /* While it can be told things. */
 static struct fuse_session *_Atomic mounted;
+static atomic_int takes_entries;
+
+/* Of <linux/fuse.h> since 6.16, protocol 7.44: every entry is to be asked for
+ * again. */
+enum { NOTIFY_INC_EPOCH = 8, EPOCH_MINOR = 44 };
 
 static _Thread_local int kills_suid, is_tmpfile;
 static _Thread_local uint32_t lock_pid;
@@ -260,14 +265,18 @@ void kernel_init(void *userdata, struct fuse_conn_info *conn)
 	(void)userdata;
 	want(conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
 	     FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_ASYNC_DIO |
-	     FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-	     FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_CACHE_SYMLINKS |
-	     FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS |
-	     FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK, 1);
+	     FUSE_CAP_READDIRPLUS | FUSE_CAP_AUTO_INVAL_DATA |
+	     FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_POSIX_LOCKS |
+	     FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK, 1);
+	/* Of what is listed it is to know entries: they are leased anyway. */
+	want(conn, FUSE_CAP_READDIRPLUS_AUTO, 0);
 	/* HANDLE_KILLPRIV is version 1, which does not tell who wrote. */
 	want(conn, FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_EXPORT_SUPPORT |
 	     FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_SPLICE_READ |
 	     FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE, 0);
+	want(conn, FUSE_CAP_EXPIRE_ONLY, 1);
+	takes_entries = (conn->capable & FUSE_CAP_EXPIRE_ONLY) &&
+			conn->proto_minor >= EPOCH_MINOR;
 	conn->max_write = KERNEL_WRITE_MAX;
 	conn->max_background = BACKGROUND;
 	conn->congestion_threshold = CONGESTED;
@@ -365,13 +374,38 @@ int kernel_mount(struct kernel **out, const struct kernel_config *cfg,
 	return err;
 }
 
-void kernel_attr_gone(fuse_ino_t ino)
+int kernel_attr_gone(fuse_ino_t ino)
 {
 	struct fuse_session *se = mounted;
 
 	/* offset -1: the attributes alone, no page (that could block) */
+	return se ? fuse_lowlevel_notify_inval_inode(se, ino, -1, 0) : 0;
+}
+
+void kernel_entry_gone(fuse_ino_t parent, const char *name)
+{
+	struct fuse_session *se = mounted;
+
 	if (se)
-		fuse_lowlevel_notify_inval_inode(se, ino, -1, 0);
+		fuse_lowlevel_notify_expire_entry(se, parent, name,
+						  strlen(name),
+						  FUSE_LL_EXPIRE_ONLY);
+}
+
+void kernel_entries_gone(void)
+{
+	const struct fuse_out_header h = { .len = sizeof(h),
+					   .error = NOTIFY_INC_EPOCH };
+	struct fuse_session *se = mounted;
+
+	if (se && write(fuse_session_fd(se), &h, sizeof(h)) != sizeof(h))
+		log_error("the kernel takes no new epoch (%s): it may believe "
+			  "old names for some seconds", strerror(errno));
+}
+
+int kernel_takes_entries(void)
+{
+	return takes_entries;
 }
 
 void kernel_pages_gone(fuse_ino_t ino)

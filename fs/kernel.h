@@ -56,8 +56,20 @@ void kernel_free(struct kernel *k);
 
 /* What the kernel remembers of @ino's attributes is no longer true.  Waits
  * while the kernel drops that inode, hence for reads of it under way: not on
- * a thread that answers reads, unless the inode is open. */
-void kernel_attr_gone(fuse_ino_t ino);
+ * a thread that answers reads, unless the inode is open.  -ENOENT: it does
+ * not know the inode (or is about to, by an answer that it has not taken in
+ * yet). */
+int kernel_attr_gone(fuse_ino_t ino);
+/* It is to ask again before it believes that @parent has @name.  Waits while
+ * anything is looked up, made or removed in @parent: nobody may wait for
+ * this thread without a limit. */
+void kernel_entry_gone(fuse_ino_t parent, const char *name);
+/* Nor does it believe any entry from now on.  Waits for nothing; but what is
+ * mounted on one of them is unmounted when it is looked up again, so it is
+ * the last resort. */
+void kernel_entries_gone(void);
+/* Can this kernel be told of entries (both of the above)?  After INIT. */
+int kernel_takes_entries(void);
 
 /* The same of all pages of @ino.  Waits for reads of them under way and for
  * dirty ones to be written: only on a thread that nobody waits for. */

@@ -108,6 +108,8 @@ void link_stop(struct link *l);
 
 void link_info(struct link *l, struct link_info *out);
 int link_leased(struct link *l);	/* may what is leased be used now? */
+/* Until when (see now_ms()) if nothing comes between; 0: it may not. */
+uint64_t link_leased_until(struct link *l);
 /* The same number for as long as the lease does not end; 0: it has ended.
  * So what was true under another term may not be true any more. */
 uint64_t link_term(struct link *l);

@@ -177,13 +177,17 @@ uint64_t link_term(struct link *l)
 	return term;
 }
 
-int link_leased(struct link *l)
+uint64_t link_leased_until(struct link *l)
 {
-	uint64_t now = now_ms();
-	int leased;
+	uint64_t until;
 
 	pthread_mutex_lock(&l->lock);
-	leased = l->up && now < l->leased_until_ms;
+	until = l->up ? l->leased_until_ms : 0;
 	pthread_mutex_unlock(&l->lock);
-	return leased;
+	return until;
+}
+
+int link_leased(struct link *l)
+{
+	return now_ms() < link_leased_until(l);
 }

@@ -32,6 +32,8 @@ int ops_new(struct ops **out)
 	o->root = FUSE_ROOT_ID;
 	err = tree_new(&o->tree, TREE_INODES);
 	if (!err)
+		err = ops_told_init(o);
+	if (!err)
 		err = virtual_new(&o->virtual);
 	if (!err)
 		err = ops_lock_new(o);
@@ -113,6 +115,7 @@ void ops_free(struct ops *o)
 	ops_lock_free(o);
 	ops_pages_fini(o);
 	virtual_free(o->virtual);
+	ops_told_fini(o);
 	tree_free(o->tree);
 	ask_stop_fini(&o->stop);
 	pthread_cond_destroy(&o->idle);
@@ -191,6 +194,7 @@ int ops_set_root(struct ops *o, const char *path)
 				       "/%.*s", (int)n, path);
 	}
 	o->root = ino;
+	ops_root_told(o);
 	return 0;
 }
 
@@ -215,8 +219,7 @@ uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n)
 	uint32_t open = 0;
 
 	tree_revoked(o->tree, inos, n);
-	for (uint32_t i = 0; i < n; i++)
-		kernel_attr_gone(ops_fuse_ino(o, inos[i]));
+	ops_kernel_revoked(o, inos, n);
 	if (files) {
 		open = files_revoked(files, inos, n);
 		ops_pages_gone(o, inos, open);
@@ -246,6 +249,7 @@ void ops_lost(void *arg, uint64_t **open, uint32_t *n_open)
 	struct files *files = ops_files_use(o);
 
 	tree_lost(o->tree);
+	ops_kernel_lost(o);
 	*open = NULL;
 	*n_open = 0;
 	if (files) {
@@ -263,10 +267,7 @@ void ops_attr(void *arg, const struct m_attr *a)
 	tree_update(o->tree, a);
 	if (!files)
 		return;
-	/* The kernel keeps the inode of an open file: we cannot meet it as it
-	 * goes, which would wait for reads that wait for this thread. */
-	if (files_has_handles(files, a->ino))
-		kernel_attr_gone(ops_fuse_ino(o, a->ino));
+	ops_kernel_attr(o, a->ino, files_has_handles(files, a->ino));
 	ops_files_done(o);
 }
 
@@ -333,22 +334,6 @@ void ops_accessed(struct ops *o, uint64_t ino, int flags)
 	}
 }
 
-double ops_attr_timeout(const struct ops *o)
-{
-	return link_leased(o->link) ? OPS_ATTR_US / 1e6 : 0;
-}
-
-void ops_entry(struct ops *o, const struct m_attr *attr,
-	       struct fuse_entry_param *e)
-{
-	*e = (struct fuse_entry_param){
-		.ino = ops_fuse_ino(o, attr->ino),
-		.generation = 1,
-		.attr_timeout = ops_attr_timeout(o),
-	};
-	ops_stat(o, attr, &e->attr);
-}
-
 /* The lease is looked at last: what was true then is true now. */
 int ops_cached(struct ops *o, uint64_t ino, struct m_attr *out)
 {
@@ -387,6 +372,7 @@ struct call *call_new(fuse_req_t req)
 	}
 	c->ops = ops_of(req);
 	c->req = req;
+	c->seen = told_now(c->ops->told);
 	user_add(c->ops);
 	return c;
 }
@@ -447,17 +433,25 @@ void call_reply_attr(struct call *c, const struct m_attr *a)
 	struct stat st;
 
 	ops_stat(c->ops, a, &st);
-	fuse_reply_attr(c->req, &st, ops_attr_timeout(c->ops));
+	fuse_reply_attr(c->req, &st, ops_attr_told(c->ops, a->ino, c->seen));
 	call_free(c);
 }
 
-void call_reply_entry(struct call *c, const struct m_attr *a)
+void ops_entry(struct ops *o, const struct m_attr *a,
+	       struct fuse_entry_param *e)
+{
+	*e = (struct fuse_entry_param){ .ino = ops_fuse_ino(o, a->ino),
+					.generation = 1 };
+	ops_stat(o, a, &e->attr);
+}
+
+void call_reply_entry(struct call *c, const struct m_attr *a, int locked)
 {
 	struct fuse_entry_param e;
 
 	held_named(c->ops->held, c->name, a->ino);
 	ops_entry(c->ops, a, &e);
-	fuse_reply_entry(c->req, &e);
+	ops_reply_entry(c, &e, locked, a->ino);
 	call_free(c);
 }
 

@@ -45,6 +45,7 @@ void call_getattr(struct call *c, call_fn done)
 void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct ops *o = ops_of(req);
+	uint64_t seen = told_now(o->told);
 	struct m_attr attr;
 	struct stat st;
 	struct call *c;
@@ -52,7 +53,7 @@ void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	(void)fi;
 	if (!ops_cached(o, ops_ino(o, ino), &attr)) {
 		ops_stat(o, &attr, &st);
-		fuse_reply_attr(req, &st, ops_attr_timeout(o));
+		fuse_reply_attr(req, &st, ops_attr_told(o, attr.ino, seen));
 		return;
 	}
 	c = call_new(req);
@@ -136,12 +137,16 @@ int call_setattr_done(struct call *c, struct answer *a,
 static void setattr_done(struct call *c, struct answer *a)
 {
 	struct m_setattr_r m;
+	struct stat st;
 	int err = call_setattr_done(c, a, &m);
 
-	if (err)
+	if (err) {
 		call_fail(c, err);
-	else
-		call_reply_attr(c, &m.attr);
+		return;
+	}
+	ops_stat(c->ops, &m.attr, &st);
+	fuse_reply_attr(c->req, &st, ops_attr_tick(c->ops));
+	call_free(c);
 }
 
 /* FUSE's bits as the protocol's; times are in @m already. */

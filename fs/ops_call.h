@@ -18,6 +18,7 @@
 #include "held.h"
 #include "ops.h"
 #include "pool.h"
+#include "told.h"
 #include "table.h"
 #include "tree.h"
 #include "virtual.h"
@@ -25,9 +26,9 @@
 enum {
 	OPS_NAME = MSG_NAME_MAX + 1,
 	OPS_SEEN = 4096,	/* files whose page cache is remembered */
-	/* How long the kernel may believe attributes that are leased: one tick
-	 * of its clock, so that the look-up of a name and the permission check
-	 * that follows are one question.  A revocation ends it at once. */
+	/* How long the kernel may believe attributes of which it is not told
+	 * when they end: one tick of its clock, so that the look-up of a name
+	 * and the permission check that follows are one question. */
 	OPS_ATTR_US = 1000,
 	OPS_FORGETTERS = 4,	/* threads that make the kernel forget pages */
 	OPS_FORGET_MS = 200,	/* how long a revocation waits for them */
@@ -55,6 +56,10 @@ struct ops {
 	struct tree *tree;
 	uint64_t root;
 	char top[MSG_PATH_MAX];	/* the root's path, "" or "/a/b" */
+	struct told *told;
+	/* read: from noting an entry until its answer is with the kernel */
+	pthread_rwlock_t answering;
+	struct pool *teller;	/* one thread, see ops_told.c */
 	struct virtual *virtual;
 	struct atimes *atimes;	/* NULL: reads are not noted */
 	struct pool *pool;	/* makes .pspfs's texts: waits for the tracker */
@@ -103,6 +108,7 @@ struct call {
 	fuse_req_t req;
 	call_fn done;
 	uint64_t asked;		/* tree_now() */
+	uint64_t seen;		/* told_now() when it began */
 	uint64_t ino;		/* the tracker's, as all below */
 	uint64_t parent, newparent;
 	char name[OPS_NAME], newname[OPS_NAME];
@@ -132,12 +138,11 @@ void ops_pages_fini(struct ops *o);
 struct ops *ops_of(fuse_req_t req);
 uint64_t ops_ino(const struct ops *o, fuse_ino_t ino);	/* the tracker's */
 fuse_ino_t ops_fuse_ino(const struct ops *o, uint64_t ino);
+/* An entry's inode and attributes, as yet to be believed for no time. */
+void ops_entry(struct ops *o, const struct m_attr *a,
+	       struct fuse_entry_param *e);
 /* @attr and what is not committed yet, as the kernel wants it. */
 void ops_stat(struct ops *o, const struct m_attr *attr, struct stat *st);
-void ops_entry(struct ops *o, const struct m_attr *attr,
-	       struct fuse_entry_param *e);
-/* How long the kernel may believe an answer, seconds: 0 without a lease. */
-double ops_attr_timeout(const struct ops *o);
 /* From the tree, if its leases stand: 0, -ENOENT (names), -EAGAIN. */
 int ops_cached(struct ops *o, uint64_t ino, struct m_attr *out);
 int ops_cached_name(struct ops *o, uint64_t dir, const char *name,
@@ -150,7 +155,8 @@ void call_send(struct call *c, uint16_t type, struct wr *w, call_fn done);
 void call_free(struct call *c);
 void call_fail(struct call *c, int err);	/* also err 0: success */
 void call_reply_attr(struct call *c, const struct m_attr *a);
-void call_reply_entry(struct call *c, const struct m_attr *a);
+/* c->parent has c->name, and it is this; @locked: see told_entry(). */
+void call_reply_entry(struct call *c, const struct m_attr *a, int locked);
 
 /* Note an answer that only read / an answer to a change of the inode. */
 void call_learned(struct call *c, const struct m_attr *a);
@@ -194,6 +200,36 @@ int call_setattr_done(struct call *c, struct answer *a,
 
 /* The last step of open and create: c->fi says how, @a what. */
 void call_reply_open(struct call *c, const struct m_attr *a, int created);
+
+/* ops_told.c */
+int ops_told_init(struct ops *o);
+void ops_told_fini(struct ops *o);
+/* @dir has @name, which is @ino: how long the kernel may believe that, and
+ * the attributes, looked at when told_now() was @seen; thread @tid asks, or
+ * @locked: see told_entry().  For each call there
+ * is an entry that the kernel gets, or a told_forget(). */
+void ops_entry_told(struct ops *o, uint64_t dir, struct str name, int locked,
+		    uint64_t seen, pid_t tid, uint64_t ino,
+		    struct fuse_entry_param *e);
+/* Answer a look-up; @e is as ops_entry() made it. */
+void ops_reply_entry(struct call *c, struct fuse_entry_param *e, int locked,
+		     uint64_t ino);
+/* Of attributes alone, seconds; after a change by the kernel itself, whose
+ * answer might come in after what changed them since. */
+double ops_attr_told(struct ops *o, uint64_t ino, uint64_t seen);
+double ops_attr_tick(const struct ops *o);
+/* The kernel knows the root from the beginning. */
+void ops_root_told(struct ops *o);
+/* rename(2) is about to be answered. */
+void ops_entry_moved(struct ops *o, uint64_t dir, struct str name,
+		     uint64_t newdir, struct str newname, int exchange);
+/* The tree knows that these changed elsewhere: now the kernel does; may wait
+ * for a while.  All leases are void: likewise. */
+void ops_kernel_revoked(struct ops *o, const uint64_t *inos, uint32_t n);
+void ops_kernel_lost(struct ops *o);
+/* Attributes changed here, by no call of the kernel's that would tell it;
+ * @open: it has the inode open. */
+void ops_kernel_attr(struct ops *o, uint64_t ino, int open);
 
 /* ops_dir.c */
 void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);

@@ -121,7 +121,7 @@ static void lookup_done(struct call *c, struct answer *a)
 	if (err)
 		call_fail(c, err);
 	else
-		call_reply_entry(c, &attr);
+		call_reply_entry(c, &attr, 0);
 }
 
 void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -134,7 +134,7 @@ void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		return;
 	err = ops_cached_name(c->ops, c->parent, c->name, &attr);
 	if (!err) {
-		call_reply_entry(c, &attr);
+		call_reply_entry(c, &attr, 0);
 		return;
 	}
 	if (err != -EAGAIN)
@@ -172,7 +172,7 @@ static void mknod_done(struct call *c, struct answer *a)
 	if (err)
 		call_fail(c, err);
 	else
-		call_reply_entry(c, &m.attr);
+		call_reply_entry(c, &m.attr, 1);
 }
 
 static void make(struct call *c, mode_t mode, dev_t rdev, struct str target,
@@ -267,7 +267,7 @@ static void link_done(struct call *c, struct answer *a)
 	}
 	call_changed(c, &m.attr);
 	settle(c, &m.parent, m.attr.ino);
-	call_reply_entry(c, &m.attr);
+	call_reply_entry(c, &m.attr, 1);
 }
 
 void ops_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent,
@@ -383,6 +383,9 @@ static void rename_done(struct call *c, struct answer *a)
 		return;
 	}
 	rename_settle(c, &m);
+	ops_entry_moved(c->ops, c->parent, str_of(c->name), c->newparent,
+			str_of(c->newname),
+			(c->flags & RENAME_EXCHANGE) != 0);
 	ops_name_gone(c->ops, m.gone, m.gone_nlink);
 	call_fail(c, 0);
 }

@@ -65,7 +65,11 @@ static void opened(struct call *c, const struct m_attr *a)
 			!held_was_locked(c->ops->held, a->ino);
 	if (c->created) {
 		ops_entry(c->ops, a, &e);
+		ops_entry_told(c->ops, c->parent, str_of(c->name), 1, c->seen,
+			       0, a->ino, &e);
 		err = fuse_reply_create(c->req, &e, &c->fi);
+		if (err == -ENOENT)
+			told_forget(c->ops->told, a->ino, 1);
 	} else {
 		err = fuse_reply_open(c->req, &c->fi);
 	}
@@ -138,10 +142,12 @@ static void truncated(struct call *c, struct answer *a)
 	struct m_setattr_r m;
 	int err = call_setattr_done(c, a, &m);
 
-	if (err)
+	if (err) {
 		open_fail(c, err);
-	else
-		call_reply_open(c, &m.attr, 0);
+		return;
+	}
+	ops_kernel_attr(c->ops, c->ino, 1);
+	call_reply_open(c, &m.attr, 0);
 }
 
 /* O_TRUNC is a change, with its times, also of a file that is empty. */
@@ -217,6 +223,7 @@ static void killed(struct call *c, struct answer *a)
 		call_fail(c, err);
 		return;
 	}
+	ops_kernel_attr(c->ops, c->ino, 1);
 	fuse_reply_write(c->req, size);
 	call_free(c);
 }

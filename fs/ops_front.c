@@ -50,10 +50,17 @@ static void front_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		ops_lookup(req, parent, name);
 }
 
-static void front_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
+static void forget(struct ops *o, fuse_ino_t ino, uint64_t n)
 {
 	if (virtual_is(ino))
-		virtual_forget(ops_of(req)->virtual, ino, n);
+		virtual_forget(o->virtual, ino, n);
+	else
+		told_forget(o->told, ops_ino(o, ino), n);
+}
+
+static void front_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
+{
+	forget(ops_of(req), ino, n);
 	fuse_reply_none(req);
 }
 
@@ -61,9 +68,7 @@ static void front_forget_multi(fuse_req_t req, size_t count,
 			       struct fuse_forget_data *list)
 {
 	for (size_t i = 0; i < count; i++)
-		if (virtual_is(list[i].ino))
-			virtual_forget(ops_of(req)->virtual, list[i].ino,
-				       list[i].nlookup);
+		forget(ops_of(req), list[i].ino, list[i].nlookup);
 	fuse_reply_none(req);
 }
 

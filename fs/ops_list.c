@@ -3,9 +3,9 @@
  *
  * An open directory holds the page that was fetched last.  "." and ".." have
  * the offsets 1 and 2; the tracker's cookies are larger.  A read at offset 0
- * (open or rewinddir) fetches afresh.  Attributes that readdirplus hands out
- * are the tree's, which knows whether they still hold; where they do not,
- * the entry goes out without.
+ * (open or rewinddir) fetches afresh.  What readdirplus hands out is the
+ * tree's, which knows whether it still holds; where it does not, the entry
+ * goes out as a name only.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -30,6 +30,7 @@ struct dir {
 	struct buf *body;	/* of the page; NULL: none yet */
 	struct arena arena;
 	struct m_readdir_r page;
+	uint64_t seen;		/* told_now() before it was asked for */
 	uint64_t after;		/* the page's entries follow this cookie */
 	uint64_t first_asked;	/* when the listing began */
 	int gapless;		/* every page since then was fetched */
@@ -91,7 +92,7 @@ struct out {
 	struct ops *ops;
 	char *p;
 	size_t size, used;
-	int plus, tracks;
+	int plus;
 };
 
 /* Add one entry, whose successor is at @next; 0: there is no room. */
@@ -132,7 +133,24 @@ static int hidden(const struct dir *d, const struct out *out,
 	return d->tracks && !S_ISREG(e->attr.mode) && !S_ISDIR(e->attr.mode);
 }
 
-static int emit_entry(struct out *out, const struct m_entry *entry)
+/* With all that is known of it: the kernel, which has the directory locked,
+ * makes an entry of it. */
+static int emit_known(const struct dir *d, struct out *out, const char *name,
+		      const struct m_attr *a, uint64_t next)
+{
+	struct fuse_entry_param e;
+
+	ops_entry(out->ops, a, &e);
+	ops_entry_told(out->ops, d->ino, str_of(name), 1, d->seen, 0, a->ino,
+		       &e);
+	if (emit(out, name, &e, next))
+		return 1;
+	told_forget(out->ops->told, a->ino, 1);
+	return 0;
+}
+
+static int emit_entry(const struct dir *d, struct out *out,
+		      const struct m_entry *entry)
 {
 	struct fuse_entry_param e = { 0 };
 	char name[OPS_NAME + sizeof(TRACK_SUFFIX)];
@@ -140,13 +158,13 @@ static int emit_entry(struct out *out, const struct m_entry *entry)
 
 	memcpy(name, entry->name.p, entry->name.len);
 	name[entry->name.len] = '\0';
+	if (!d->tracks && out->plus &&
+	    !ops_cached_name(out->ops, d->ino, name, &attr))
+		return emit_known(d, out, name, &attr, entry->cookie);
 	e.attr.st_ino = entry->attr.ino;
 	e.attr.st_mode = entry->attr.mode;
-	if (out->tracks && S_ISREG(entry->attr.mode))
+	if (d->tracks && S_ISREG(entry->attr.mode))
 		strcat(name, TRACK_SUFFIX);
-	else if (!out->tracks && out->plus &&
-		 !ops_cached(out->ops, entry->attr.ino, &attr))
-		ops_entry(out->ops, &attr, &e);
 	return emit(out, name, &e, entry->cookie);
 }
 
@@ -179,7 +197,7 @@ static void fill(struct dir *d, struct out *out, uint64_t off)
 	for (i = page_seek(&d->page, cookie_of(off)); i < d->page.n_entries;
 	     i++)
 		if (!hidden(d, out, &d->page.entries[i]) &&
-		    !emit_entry(out, &d->page.entries[i]))
+		    !emit_entry(d, out, &d->page.entries[i]))
 			return;
 }
 
@@ -201,7 +219,6 @@ static int serve(struct dir *d, fuse_req_t req, size_t size, uint64_t *off,
 	pthread_mutex_lock(&d->lock);
 	fits = page_covers(d, cookie_of(*off));
 	if (fits) {
-		out.tracks = d->tracks;
 		fill(d, &out, *off);
 		if (!out.used && !d->page.eof) {
 			*off = page_end(d);
@@ -251,6 +268,7 @@ static void page_take(struct call *c, struct answer *a,
 	d->arena = a->arena;
 	a->arena = ARENA_INIT;
 	d->page = *page;
+	d->seen = c->seen;
 	d->after = after;
 	whole = d->gapless && page->eof;
 	first_asked = d->first_asked;
