@@ -424,7 +424,7 @@ int ops_errno(int err)
 
 void call_fail(struct call *c, int err)
 {
-	fuse_reply_err(c->req, ops_errno(err));
+	call_answered(c, fuse_reply_err(c->req, ops_errno(err)));
 	call_free(c);
 }
 

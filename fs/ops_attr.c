@@ -145,7 +145,7 @@ static void setattr_done(struct call *c, struct answer *a)
 		return;
 	}
 	ops_stat(c->ops, &m.attr, &st);
-	fuse_reply_attr(c->req, &st, ops_attr_tick(c->ops));
+	call_answered(c, fuse_reply_attr(c->req, &st, ops_attr_tick(c->ops)));
 	call_free(c);
 }
 

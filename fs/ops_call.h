@@ -111,6 +111,7 @@ struct call {
 	uint64_t seen;		/* told_now() when it began */
 	uint64_t ino;		/* the tracker's, as all below */
 	uint64_t parent, newparent;
+	uint64_t moved;		/* by a rename that is done */
 	char name[OPS_NAME], newname[OPS_NAME];
 	size_t size;		/* of the kernel's buffer */
 	uint64_t off, len, so_far;	/* bytes, of which done */
@@ -202,6 +203,9 @@ int call_setattr_done(struct call *c, struct answer *a,
 void call_reply_open(struct call *c, const struct m_attr *a, int created);
 
 /* ops_told.c */
+/* A reply to the kernel gave @err: if nobody heard it (who was interrupted),
+ * the kernel does not know what the call has changed, and is to ask. */
+void call_answered(struct call *c, int err);
 int ops_told_init(struct ops *o);
 void ops_told_fini(struct ops *o);
 /* @dir has @name, which is @ino: how long the kernel may believe that, and

@@ -301,6 +301,7 @@ static void unlink_done(struct call *c, struct answer *a)
 		call_fail(c, err);
 		return;
 	}
+	c->ino = m.ino;
 	tree_touch(c->ops->tree, m.ino);
 	settle(c, &m.parent, 0);
 	ops_name_gone(c->ops, m.ino, m.nlink);
@@ -383,6 +384,7 @@ static void rename_done(struct call *c, struct answer *a)
 		return;
 	}
 	rename_settle(c, &m);
+	c->moved = m.attr.ino;
 	ops_entry_moved(c->ops, c->parent, str_of(c->name), c->newparent,
 			str_of(c->newname),
 			(c->flags & RENAME_EXCHANGE) != 0);

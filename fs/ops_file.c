@@ -70,6 +70,7 @@ static void opened(struct call *c, const struct m_attr *a)
 		err = fuse_reply_create(c->req, &e, &c->fi);
 		if (err == -ENOENT)
 			told_forget(c->ops->told, a->ino, 1);
+		call_answered(c, err);
 	} else {
 		err = fuse_reply_open(c->req, &c->fi);
 	}

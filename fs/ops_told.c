@@ -100,13 +100,16 @@ void ops_reply_entry(struct call *c, struct fuse_entry_param *e, int locked,
 		     uint64_t ino)
 {
 	struct ops *o = c->ops;
+	int err;
 
 	pthread_rwlock_rdlock(&o->answering);
 	ops_entry_told(o, c->parent, str_of(c->name), locked, c->seen,
 		       fuse_req_ctx(c->req)->pid, ino, e);
-	if (fuse_reply_entry(c->req, e) == -ENOENT)
-		told_forget(o->told, ino, 1);	/* interrupted */
+	err = fuse_reply_entry(c->req, e);
 	pthread_rwlock_unlock(&o->answering);
+	if (err == -ENOENT)
+		told_forget(o->told, ino, 1);
+	call_answered(c, err);
 }
 
 /* Answers that were noted before are with the kernel after. */
@@ -294,6 +297,25 @@ void ops_kernel_revoked(struct ops *o, const uint64_t *inos, uint32_t n)
 	answered(o);
 	attrs_gone(o, inos, n, &list);
 	tell(o, &list, TELL_MS);
+	told_list_fini(&list);
+}
+
+void call_answered(struct call *c, int err)
+{
+	const uint64_t may[] = { c->ino, c->parent, c->newparent, c->moved };
+	struct told_list list;
+	uint64_t inos[4];
+	size_t n = 0;
+
+	if (err != -ENOENT)
+		return;
+	for (size_t i = 0; i < 4; i++)
+		if (may[i])
+			inos[n++] = may[i];
+	told_list_init(&list);
+	if (told_revoked(c->ops->told, inos, n, now_ms(), &list))
+		kernel_entries_gone();
+	tell(c->ops, &list, 0);
 	told_list_fini(&list);
 }
 
