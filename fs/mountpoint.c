@@ -110,18 +110,20 @@ static int exit_of(pid_t pid)
 	return -1;
 }
 
-/* stat() by another process: a daemon that does not answer would hold us up
- * for ever.  0, what stat() says, or -ETIMEDOUT. */
+/* Ask it for attributes (the kernel might know them itself) in another
+ * process: a daemon that does not answer would hold us up for ever.  0, what
+ * statx() says, or -ETIMEDOUT. */
 static int probe(const char *path)
 {
-	struct stat st;
+	struct statx st;
 	pid_t pid = fork();
 	int code;
 
 	if (pid < 0)
 		return -errno;
 	if (!pid)
-		_exit(stat(path, &st) ? errno : 0);
+		_exit(statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC,
+			    STATX_BASIC_STATS, &st) ? errno : 0);
 	code = exit_of(pid);
 	return code < 0 ? -ETIMEDOUT : -code;
 }

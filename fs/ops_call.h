@@ -221,6 +221,8 @@ void ops_reply_entry(struct call *c, struct fuse_entry_param *e, int locked,
 /* Of attributes alone, seconds; after a change by the kernel itself, whose
  * answer might come in after what changed them since. */
 double ops_attr_told(struct ops *o, uint64_t ino, uint64_t seen);
+/* Will it be told when they end? */
+int ops_attr_noted(struct ops *o, uint64_t ino, uint64_t seen);
 double ops_attr_tick(const struct ops *o);
 /* The kernel knows the root from the beginning. */
 void ops_root_told(struct ops *o);

@@ -119,6 +119,13 @@ static void answered(struct ops *o)
 	pthread_rwlock_unlock(&o->answering);
 }
 
+int ops_attr_noted(struct ops *o, uint64_t ino, uint64_t seen)
+{
+	struct told_answer a = answer_of(o, seen, 0);
+
+	return told_attr(o->told, ino, &a) != 0;
+}
+
 double ops_attr_told(struct ops *o, uint64_t ino, uint64_t seen)
 {
 	struct told_answer a = answer_of(o, seen, 0);

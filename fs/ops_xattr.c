@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernel.h"
 #include "ops_call.h"
 
 static int is_acl(const char *name)
@@ -59,6 +60,14 @@ static int has_none(struct call *c)
 	return !ops_cached(c->ops, c->ino, &a) && !a.has_xattrs;
 }
 
+/* An ACL stays in the kernel, which takes it for an attribute: it is either
+ * told of its end, or does not keep what comes after it was told. */
+static void acl_told(struct call *c)
+{
+	if (is_acl(c->name) && !ops_attr_noted(c->ops, c->ino, c->seen))
+		kernel_attr_gone(ops_fuse_ino(c->ops, c->ino));
+}
+
 /* @n bytes, or just how many when that was asked (c->size 0). */
 static void reply(struct call *c, const char *p, size_t n)
 {
@@ -78,6 +87,7 @@ static void getxattr_done(struct call *c, struct answer *a)
 	struct m_getxattr_r m;
 	int err = ANSWER(a, getxattr_r, &m);
 
+	acl_told(c);
 	if (err)
 		call_fail(c, err);
 	else
@@ -94,6 +104,7 @@ void ops_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
 	if (!c)
 		return;
 	if (has_none(c)) {
+		acl_told(c);
 		call_fail(c, -ENODATA);
 		return;
 	}

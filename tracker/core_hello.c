@@ -53,13 +53,26 @@ void core_sessions_tick(struct core *c)
 
 /* -------------------------------------------------------------------- hello */
 
-static int check_swarm(struct core *c, struct req *r, const struct m_hello *m)
+/* It comes first, in every version; the rest may be another's. */
+static int check_protocol(struct req *r)
 {
-	if (m->protocol != MSG_PROTOCOL)
+	uint32_t protocol;
+	struct rd rd;
+
+	rd_init(&rd, r->body, r->len);
+	protocol = rd_u32(&rd);
+	if (rd.bad)
+		return -EBADMSG;
+	if (protocol != MSG_PROTOCOL)
 		return core_refuse(r, ST_PROTO,
 				   "this tracker speaks protocol %u, you speak "
 				   "%u: install the same version of pspfs on "
-				   "both", MSG_PROTOCOL, m->protocol);
+				   "both", MSG_PROTOCOL, protocol);
+	return 0;
+}
+
+static int check_swarm(struct core *c, struct req *r, const struct m_hello *m)
+{
 	if (m->role != r->conn->role ||
 	    (m->role != ROLE_PEER && m->role != ROLE_CLIENT))
 		return core_refuse(r, ST_INVAL, "hello in a wrong role");
@@ -252,11 +265,13 @@ static void answer_hello(struct core *c, struct req *r, struct m_hello_r *m)
 
 void core_serve_hello(struct core *c, struct req *r)
 {
-	struct m_hello m;
+	struct m_hello m = { .role = r->conn->role };
 	struct m_hello_r out = { 0 };
 	int err;
 
-	err = m_hello_decode(&m, &r->arena, r->body, r->len);
+	err = check_protocol(r);
+	if (!err)
+		err = m_hello_decode(&m, &r->arena, r->body, r->len);
 	if (!err)
 		err = check_swarm(c, r, &m);
 	if (!err && m.role == ROLE_CLIENT)

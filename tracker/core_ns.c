@@ -87,6 +87,9 @@ int core_serve_getxattr(struct core *c, struct req *r, struct wr *w)
 	err = m_getxattr_decode(&m, &r->arena, r->body, r->len);
 	if (!err)
 		err = ns_getxattr(c->ns, &r->arena, m.ino, m.name, &out.value);
+	/* that there is none is known, too */
+	if ((!err || err == -ENODATA) && core_lease(c, r->session, m.ino))
+		return -ENOMEM;
 	return err ? err : m_getxattr_r_encode(w, &out);
 }
 

@@ -43,14 +43,14 @@ FROZEN = "frozen mount"  # has a swarm of its own, or all others would wait
 IN_TURN = check_kinds.NAMES + check_kinds.ATTRIBUTES + check_content.CONTENT
 
 
-def jobs_there_are(locks=True):
+def jobs_there_are():
     """{name: function(tally, mounts, rounds, rng, progress)}, and how many times fewer rounds."""
     jobs = {}
     for cls in IN_TURN:
         jobs[cls.name] = (lambda *a, cls=cls: check_engine.in_turn(cls(), *a), cls.slower)
         if cls.races:
             jobs[cls.name + "/race"] = (lambda *a, cls=cls: check_engine.in_races(cls(), *a), cls.slower)
-    for name, run in {**check_races.RACES, **(check_races.LOCKS if locks else {})}.items():
+    for name, run in {**check_races.RACES, **check_races.LOCKS}.items():
         jobs[name] = (run, 1)
     jobs[FROZEN] = (check_frozen.frozen, 1)
     return jobs
@@ -178,7 +178,6 @@ def arguments(argv):
     p.add_argument("--seed", type=int, default=random.randrange(1 << 31), metavar="N", help="of all that is drawn")
     p.add_argument("--jobs", type=int, default=2, metavar="N", help="kinds at a time (2)")
     p.add_argument("--json", action="store_true", help="the result for programs, and nothing else, on stdout")
-    p.add_argument("--locks", action="store_true", help="also the kinds flock and fcntl")
     p.add_argument("--rush", action="store_true",
                    help="in races, changes also come back to back: then a second change may meet "
                    "a look that began after the first")
@@ -188,7 +187,7 @@ def arguments(argv):
 
 def check(args, told=print):
     """Run what @args say: dict(seed, rows, reports, failures)."""
-    jobs = chosen(jobs_there_are(args.locks), args.kind)
+    jobs = chosen(jobs_there_are(), args.kind)
     with contextlib.ExitStack() as stack:
         swarms = {kind == FROZEN: None for kind in jobs}
         for own in swarms:

@@ -240,8 +240,6 @@ class Files(Model):
         f, inode = self.of(slot)
         if not f.writable:
             raise Err(errno.EBADF)
-        if self.fuse and uid:
-            raise Skip                  # the kernel does not say whether suid is to go
         end = off + n
         size = inode.size if mode & KEEP_SIZE else max(inode.size, end)
         data = inode.data.ljust(size, b"\0")

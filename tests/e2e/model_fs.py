@@ -79,8 +79,7 @@ class Opened:
 
 
 class Model:
-    """@fuse: a stranger's write leaves S_ISGID on a file that its group may
-    not execute (FUSE's protocol says so; ext4 clears it)."""
+    """@fuse: the folder, which differs from a local directory here and there."""
 
     def __init__(self, fuse=False):
         self.fuse = fuse
@@ -388,8 +387,7 @@ class Model:
             return
         if inode.is_dir() or (not always_suid and not inode.is_file()):
             return
-        stays = self.fuse or self.in_group(uid, inode.gid)
-        if inode.mode & stat.S_ISGID and (inode.mode & stat.S_IXGRP or not stays):
+        if inode.mode & stat.S_ISGID and (inode.mode & stat.S_IXGRP or not self.in_group(uid, inode.gid)):
             inode.mode &= ~stat.S_ISGID
         inode.mode &= ~stat.S_ISUID
 

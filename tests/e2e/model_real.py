@@ -264,7 +264,7 @@ def checked_access(path, mode):
 def features(top):
     """What is supported in the directory @top: names of calls."""
     found = set()
-    path = os.path.join(top, "probe")
+    path = os.path.join(top, f"probe-{os.getpid()}")
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         os.write(fd, bytes(8192))

@@ -9,7 +9,6 @@ import pytest
 
 from programs import call, need, sh, together
 
-MOUNTS_LOCK = os.environ.get("PSPFS_LOCKS") == "1"
 
 # ------------------------------------------------------------------ SQLite
 
@@ -64,7 +63,6 @@ def test_sqlite_writers_on_one_mount(pair, journal):
 
 
 @pytest.mark.parametrize("journal", ["delete", "truncate", "persist"])
-@pytest.mark.skipif(not MOUNTS_LOCK, reason="PSPFS_LOCKS=1 is not set: locks between mounts")
 def test_sqlite_writers_on_two_mounts(pair, journal):
     a, b = pair
     new_database(f"{a}/db", journal)
