@@ -166,6 +166,7 @@ int file_open(struct files *fs, const struct m_attr *attr, int append,
 		free(h);
 		return -ENOMEM;
 	}
+	h->refs = 1;
 	h->f = f;
 	h->append = append;
 	pthread_mutex_lock(&f->lock);
@@ -176,12 +177,34 @@ int file_open(struct files *fs, const struct m_attr *attr, int append,
 	return 0;
 }
 
+void file_hold(struct file_handle *h)
+{
+	struct files *fs = h->f->fs;
+
+	pthread_mutex_lock(&fs->lock);
+	h->refs++;
+	pthread_mutex_unlock(&fs->lock);
+}
+
+static int let_go(struct file_handle *h)
+{
+	struct files *fs = h->f->fs;
+	unsigned left;
+
+	pthread_mutex_lock(&fs->lock);
+	left = --h->refs;
+	pthread_mutex_unlock(&fs->lock);
+	return !left;
+}
+
 void file_close(struct file_handle *h)
 {
 	struct file *f = h->f;
 	struct files *fs = f->fs;
 	int release, last;
 
+	if (!let_go(h))
+		return;
 	pthread_mutex_lock(&f->lock);
 	file_waiters_orphan(f, h);
 	pthread_mutex_unlock(&f->lock);

@@ -57,6 +57,9 @@ int file_open(struct files *fs, const struct m_attr *attr, int append,
 /* The inode was released to the tracker when its last handle is gone and
  * all is committed. */
 void file_close(struct file_handle *h);
+/* One more file_close() until it is closed: for who outlives its handler,
+ * since who was interrupted may close before the answer comes. */
+void file_hold(struct file_handle *h);
 
 /* Pieces of memory that stay valid until the callback returns. */
 typedef void (*file_read_done)(void *arg, int err, const struct iovec *iov,

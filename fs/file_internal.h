@@ -289,6 +289,7 @@ struct file {
 };
 
 struct file_handle {
+	unsigned refs;		/* the kernel's, file_hold()s; fs->lock */
 	LIST_ENTRY(file_handle) next;
 	struct file *f;		/* fixed */
 	int append;		/* fixed */

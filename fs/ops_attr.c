@@ -85,13 +85,24 @@ int call_in_group(struct call *c, const struct m_attr *a)
 /* Only a set-group-ID bit makes it worth asking who is in which group. */
 uint32_t call_kill_bits(struct call *c)
 {
-	struct m_attr a;
-
-	if (!ops_cached(c->ops, c->ino, &a) &&
-	    (!(a.mode & S_ISGID) || call_in_group(c, &a)))
+	if (!(c->attr.mode & S_ISGID) || call_in_group(c, &c->attr))
 		return SET_KILL_SUID;
-	return fuse_req_ctx(c->req)->uid ? SET_KILL_SUID | SET_KILL_SGID
-					 : SET_KILL_SUID;
+	return SET_KILL_SUID | SET_KILL_SGID;
+}
+
+static void know_got(struct call *c, struct answer *a)
+{
+	if (!call_getattr_done(c, a, &c->attr))
+		c->known(c);
+}
+
+void call_know(struct call *c, void (*known)(struct call *c))
+{
+	c->known = known;
+	if (!ops_cached(c->ops, c->ino, &c->attr))
+		known(c);
+	else
+		call_getattr(c, know_got);
 }
 
 uint8_t call_clear_bits(struct call *c)
@@ -183,18 +194,16 @@ static uint32_t set_bits(int to_set)
  * bits away.  The same comes before a write(2) that takes them away, which
  * whoever has the file open may: the kernel has asked nothing else of it.
  */
-static void chown_none(struct call *c, struct answer *a)
+static void chown_none(struct call *c)
 {
 	uid_t uid = fuse_req_ctx(c->req)->uid;
-	struct m_attr attr;
+	const struct m_attr *a = &c->attr;
 
-	if (call_getattr_done(c, a, &attr))
-		return;
-	if (uid && uid != attr.uid && !S_ISDIR(attr.mode) &&
+	if (uid && uid != a->uid && !S_ISDIR(a->mode) &&
 	    !files_has_handles(c->ops->files, c->ino) &&
-	    ((attr.mode & S_ISUID) ||
-	     ((attr.mode & S_ISGID) &&
-	      ((attr.mode & S_IXGRP) || !call_in_group(c, &attr))))) {
+	    ((a->mode & S_ISUID) ||
+	     ((a->mode & S_ISGID) &&
+	      ((a->mode & S_IXGRP) || !call_in_group(c, a))))) {
 		call_fail(c, -EPERM);
 		return;
 	}
@@ -202,10 +211,18 @@ static void chown_none(struct call *c, struct answer *a)
 	call_setattr(c, setattr_done);
 }
 
+static void setattr_kills(struct call *c)
+{
+	c->set.set |= call_kill_bits(c);
+	call_setattr(c, setattr_done);
+}
+
 void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set,
 		 struct fuse_file_info *fi)
 {
 	uint32_t set = set_bits(to_set);
+	int kills = (set & SET_KILL_SUID) ||
+		    ((set & SET_SIZE) && kernel_kills_suid());
 	struct call *c;
 
 	(void)fi;
@@ -214,11 +231,9 @@ void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set,
 		return;
 	c->ino = ops_ino(c->ops, ino);
 	if (!set) {
-		call_getattr(c, chown_none);
+		call_know(c, chown_none);
 		return;
 	}
-	if ((set & SET_KILL_SUID) || ((set & SET_SIZE) && kernel_kills_suid()))
-		set |= call_kill_bits(c);
 	c->set = (struct m_setattr){
 		.set = set,
 		.mode = st->st_mode & 07777,
@@ -230,7 +245,10 @@ void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set,
 		.mtime_s = st->st_mtim.tv_sec,
 		.mtime_ns = (uint32_t)st->st_mtim.tv_nsec,
 	};
-	call_setattr(c, setattr_done);
+	if (kills)
+		call_know(c, setattr_kills);
+	else
+		call_setattr(c, setattr_done);
 }
 
 /* -------------------------------------------------------------- readlink */

@@ -112,6 +112,8 @@ struct call {
 	uint64_t ino;		/* the tracker's, as all below */
 	uint64_t parent, newparent;
 	uint64_t moved;		/* by a rename that is done */
+	struct m_attr attr;	/* see call_know() */
+	void (*known)(struct call *c);
 	char name[OPS_NAME], newname[OPS_NAME];
 	size_t size;		/* of the kernel's buffer */
 	uint64_t off, len, so_far;	/* bytes, of which done */
@@ -176,7 +178,7 @@ void ops_accessed(struct ops *o, uint64_t ino, int flags);
 int call_in_group(struct call *c, const struct m_attr *a);
 /* What goes with set-id bits that are to be cleared in c->ino: enum
  * setattr_bits. */
-uint32_t call_kill_bits(struct call *c);
+uint32_t call_kill_bits(struct call *c);	/* of c->attr */
 uint8_t call_clear_bits(struct call *c);	/* the same, enum clear_bits */
 
 /* What the kernel is told for -errno @err. */
@@ -189,6 +191,8 @@ int ops_name(char out[OPS_NAME], const char *name);
  * ended the call. */
 void call_getattr(struct call *c, call_fn done);
 int call_getattr_done(struct call *c, struct answer *a, struct m_attr *out);
+/* Go on in @known once c->attr is what c->ino has. */
+void call_know(struct call *c, void (*known)(struct call *c));
 /* Ask for c->parent's entry c->name; likewise, but call_lookup_done() ends
  * nothing and gives the error. */
 void call_lookup(struct call *c, call_fn done);

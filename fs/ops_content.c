@@ -73,6 +73,11 @@ static void allocate_flushed(void *arg, int err)
 		allocate_part(c);
 }
 
+static void allocate_known(struct call *c)
+{
+	files_flush_ino(c->ops->files, c->ino, allocate_flushed, c);
+}
+
 void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
 		   off_t len, struct fuse_file_info *fi)
 {
@@ -91,7 +96,7 @@ void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
 	c->off = (uint64_t)off;		/* checked by the kernel */
 	c->len = (uint64_t)len;
 	c->flags = (uint32_t)mode;
-	files_flush_ino(c->ops->files, c->ino, allocate_flushed, c);
+	call_know(c, allocate_known);
 }
 
 /* ------------------------------------------------------------------ lseek */
@@ -230,6 +235,11 @@ static void clone_from_flushed(void *arg, int err)
 		files_flush_ino(c->ops->files, c->ino, clone_flushed, c);
 }
 
+static void clone_known(struct call *c)
+{
+	files_flush_ino(c->ops->files, c->from, clone_from_flushed, c);
+}
+
 void ops_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
 			 struct fuse_file_info *from_fi, fuse_ino_t ino,
 			 off_t off, struct fuse_file_info *fi, size_t len,
@@ -251,5 +261,5 @@ void ops_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
 	c->off = (uint64_t)off;
 	c->from_off = (uint64_t)from_off;
 	c->len = len < COPY_MOST ? len : COPY_MOST;
-	files_flush_ino(c->ops->files, c->from, clone_from_flushed, c);
+	call_know(c, clone_known);
 }

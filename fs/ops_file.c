@@ -162,7 +162,10 @@ static void open_with(struct call *c, const struct m_attr *a)
 		call_reply_open(c, a, 0);
 		return;
 	}
-	c->set = (struct m_setattr){ .set = SET_SIZE | c->flags };
+	c->attr = *a;
+	c->set = (struct m_setattr){
+		.set = SET_SIZE | (c->flags ? call_kill_bits(c) : 0),
+	};
 	call_setattr(c, truncated);
 }
 
@@ -186,7 +189,7 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	c->ino = ops_ino(c->ops, ino);
 	c->fi = *fi;
-	c->flags = kernel_kills_suid() ? call_kill_bits(c) : 0;
+	c->flags = (uint32_t)kernel_kills_suid();
 	if (!ops_cached(c->ops, c->ino, &attr))
 		open_with(c, &attr);
 	else
@@ -254,44 +257,45 @@ static void write_done(void *arg, int err)
 	}
 }
 
-/* Is there anything to clear in the mode of @ino? */
-static int has_suid(struct ops *o, uint64_t ino)
-{
-	struct m_attr a;
-
-	if (ops_cached(o, ino, &a))
-		return 1;
-	return (a.mode & (S_ISUID | S_ISGID)) != 0;
-}
-
 /* A page that was mapped comes through any handle, also an appending one. */
 static int is_append(const struct fuse_file_info *fi)
 {
 	return (fi->flags & O_APPEND) && !fi->writepage;
 }
 
+/* c->flags: has the kernel said that set-id bits go?  Which, if there are
+ * any, is in c->attr. */
 static void write_now(struct call *c, const char *buf)
 {
 	int flags = is_append(&c->fi) ? FILE_APPEND : FILE_IN_PLACE;
 
-	if (c->flags)
+	if (c->flags && (c->attr.mode & (S_ISUID | S_ISGID))) {
+		c->flags = call_kill_bits(c);
 		flags |= call_clear_bits(c);
+	} else {
+		c->flags = 0;
+	}
 	file_write(handle(&c->fi), c->off, buf, c->size, flags, write_done, c);
 }
 
-static void append_sure(struct call *c, struct answer *a)
+static void write_asked(struct call *c, struct answer *a)
 {
 	char *data = c->data;
-	struct m_attr attr;
 
-	if (!call_getattr_done(c, a, &attr))
+	struct file_handle *h = handle(&c->fi);
+
+	if (!call_getattr_done(c, a, &c->attr))
 		write_now(c, data);
+	file_close(h);
 	free(data);
 }
 
-/* Another mount has changed the file: where does it end?  The tracker will
- * say when it is committed, but here one may look before that. */
-static void append_after_asking(struct call *c, const char *buf)
+/*
+ * Another mount has changed the file.  Where does it end (an append)?  The
+ * tracker will say when it is committed, but here one may look before that.
+ * Has it set-id bits?
+ */
+static void write_after_asking(struct call *c, const char *buf)
 {
 	c->data = malloc(c->size + 1);
 	if (!c->data) {
@@ -299,14 +303,14 @@ static void append_after_asking(struct call *c, const char *buf)
 		return;
 	}
 	memcpy(c->data, buf, c->size);
-	call_getattr(c, append_sure);
+	file_hold(handle(&c->fi));
+	call_getattr(c, write_asked);
 }
 
 void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
 	       off_t off, struct fuse_file_info *fi)
 {
 	struct call *c = call_new(req);
-	struct m_attr attr;
 
 	if (!c)
 		return;
@@ -314,11 +318,11 @@ void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
 	c->fi = *fi;
 	c->off = (uint64_t)off;
 	c->size = size;
-	c->flags = kernel_kills_suid() && has_suid(c->ops, c->ino)
-			   ? call_kill_bits(c) : 0;
+	c->flags = (uint32_t)kernel_kills_suid();
 	seen_drop(c->ops, c->ino);
-	if (is_append(fi) && ops_cached(c->ops, c->ino, &attr))
-		append_after_asking(c, buf);
+	if ((c->flags || is_append(fi)) &&
+	    ops_cached(c->ops, c->ino, &c->attr))
+		write_after_asking(c, buf);
 	else
 		write_now(c, buf);
 }

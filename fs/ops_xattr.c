@@ -207,8 +207,11 @@ void ops_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
 		.value = { value, (uint32_t)size },
 		.flags = (uint32_t)flags,
 	};
+	/* where it is not known who has the file, the safe side */
 	if (!strcmp(name, "system.posix_acl_access") &&
-	    (call_kill_bits(c) & SET_KILL_SGID))
+	    (ops_cached(c->ops, c->ino, &c->attr)
+		     ? fuse_req_ctx(req)->uid != 0
+		     : (call_kill_bits(c) & SET_KILL_SGID) != 0))
 		m.flags |= SETXATTR_KILL_SGID;
 	tree_touch(c->ops->tree, c->ino);
 	m_setxattr_encode(&w, &m);

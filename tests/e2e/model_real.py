@@ -123,7 +123,6 @@ class Real:
 
     def mapped(self, slot, off, n, prot):
         fd = self.fds[slot]
-        os.pread(fd, 1, off)            # a read(2) drops pages that are old
         first = off - off % mmap.ALLOCATIONGRANULARITY
         return mmap.mmap(fd, off + n - first, mmap.MAP_SHARED, prot, offset=first), off - first
 
@@ -151,7 +150,7 @@ class Real:
         fallocate(self.fds[slot], mode, off, n)
 
     def copy_range(self, src, src_off, dst, dst_off, n):
-        os.pread(self.fds[src], 1, 0)   # likewise, if the kernel does the copying
+        os.fstat(self.fds[src])         # the kernel goes by the size that it last knew
         return os.copy_file_range(self.fds[src], self.fds[dst], n, src_off, dst_off)
 
     # ----------------------------------------------------------------- names
