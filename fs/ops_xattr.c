@@ -68,6 +68,13 @@ static void acl_told(struct call *c)
 		kernel_attr_gone(ops_fuse_ino(c->ops, c->ino));
 }
 
+/* ls(1) asks each file that it shows for its label, until it hears that there
+ * are none here.  (Where SELinux is on, it answers, and we are not asked.) */
+static int none_of(const char *name)
+{
+	return strcmp(name, "security.selinux") ? -ENODATA : -EOPNOTSUPP;
+}
+
 /* @n bytes, or just how many when that was asked (c->size 0). */
 static void reply(struct call *c, const char *p, size_t n)
 {
@@ -105,7 +112,7 @@ void ops_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
 		return;
 	if (has_none(c)) {
 		acl_told(c);
-		call_fail(c, -ENODATA);
+		call_fail(c, none_of(name));
 		return;
 	}
 	c->size = size;
