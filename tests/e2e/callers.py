@@ -17,15 +17,21 @@ SECOND = 3.0 * SLOWER                   # "within a second", on a busy machine; 
 
 @contextlib.contextmanager
 def frozen(*procs):
-    """SIGSTOP meanwhile."""
+    """SIGSTOP meanwhile.  Each thread goes on until it notices."""
     for p in procs:
         p.send_signal(signal.SIGSTOP)
     try:
+        for p in procs:
+            wait_for(lambda p=p: stopped(p.pid), "all its threads to stop", 10)
         yield
     finally:
         for p in procs:
             if p.poll() is None:
                 p.send_signal(signal.SIGCONT)
+
+
+def stopped(pid):
+    return all(state(f"{pid}/task/{tid}") in "Tt" for tid in os.listdir(f"/proc/{pid}/task"))
 
 
 class Caller:
