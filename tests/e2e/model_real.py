@@ -4,6 +4,7 @@ import errno
 import mmap
 import os
 import stat
+import time
 
 from model_fs import USERS, Err
 
@@ -53,11 +54,25 @@ class Real:
         self.become(uid)
         self.top = self.tops[mount]
         try:
-            return getattr(self, name)(*args)
+            return self.tried(getattr(self, name), args)
         except OSError as e:
             raise Err(e.errno) from e
         finally:
             self.become(0)
+
+    @staticmethod
+    def tried(fn, args):
+        """While somebody renames between directories the kernel cannot learn
+        that another mount has moved a directory that it knows: ESTALE (as on
+        other network filesystems).  It can a moment later."""
+        end = time.monotonic() + 5
+        while True:
+            try:
+                return fn(*args)
+            except OSError as e:
+                if e.errno != errno.ESTALE or time.monotonic() > end:
+                    raise
+            time.sleep(0.01)
 
     def at(self, path):
         return os.path.join(self.top, path)

@@ -1,6 +1,5 @@
 """All calls at random on several mounts against a model of POSIX: model.py."""
 import os
-import random
 import subprocess
 import sys
 
@@ -9,7 +8,7 @@ import pytest
 from swarm import SLOWER
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-OPS = int(os.environ.get("PSPFS_MODEL_OPS", "100000")) // SLOWER
+OPS = int(os.environ.get("PSPFS_MODEL_OPS", "15000")) // SLOWER
 LIMIT_S = 600           # some 150 where nothing else runs
 
 pytestmark = pytest.mark.timeout((LIMIT_S + 60) * SLOWER)
@@ -17,7 +16,7 @@ pytestmark = pytest.mark.timeout((LIMIT_S + 60) * SLOWER)
 
 def model(*argv):
     """Run model.py; its seed and whatever differs are in the failure."""
-    seed = os.environ.get("PSPFS_SEED") or random.randrange(1 << 30)
+    seed = os.environ.get("PSPFS_SEED") or "1"     # others: make check-model
     done = subprocess.run([sys.executable, os.path.join(HERE, "model.py"), "--seed", str(seed), *argv],
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, timeout=LIMIT_S * SLOWER)
