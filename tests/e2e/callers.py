@@ -12,6 +12,7 @@ from swarm import SLOWER, wait_for
 
 MIB = 1 << 20
 WAITS = ("request_wait_answer", "folio_wait_bit_common")    # for an answer; for a page that is being read
+STAYS_S = 0.3                           # the mount itself answers sooner
 SECOND = 3.0 * SLOWER                   # "within a second", on a busy machine; else it would be a minute
 
 
@@ -69,12 +70,8 @@ class Caller:
         return self
 
     def waiting(self, name="call"):
-        """It is in a call that waits for FUSE."""
-        try:
-            wait_for(lambda: wchan(self.proc.pid) in WAITS, f"the {name} to wait", 20)
-        except AssertionError as e:
-            said = select.select([self.proc.stdout], [], [], 0)[0] and os.read(self.proc.stdout.fileno(), 1000)
-            raise AssertionError(f"{e}: {state(self.proc.pid)} in {wchan(self.proc.pid)}, it said {said}") from None
+        """It is in a call that waits for FUSE, and for more than what this machine itself answers."""
+        all_wait({name: self})
         return self
 
     def signal(self, sig):
@@ -108,6 +105,23 @@ def proc_file(pid, name):
 
 def wchan(pid):
     return proc_file(pid, "wchan")
+
+
+def all_wait(made, looks=10):
+    """Whenever one looks for a while, each of these callers waits for FUSE."""
+    def stay():
+        for _ in range(looks):
+            if any(wchan(c.proc.pid) not in WAITS for c in made.values()):
+                return False
+            time.sleep(STAYS_S * SLOWER / looks)
+        return True
+    try:
+        wait_for(stay, "calls to wait", 20)
+    except AssertionError as e:
+        said = [f"{name}: {state(pid)} in {wchan(pid)}, it said {heard}" for name, c in made.items()
+                for pid in [c.proc.pid] if wchan(pid) not in WAITS
+                for heard in [select.select([c.proc.stdout], [], [], 0)[0] and os.read(c.proc.stdout.fileno(), 1000)]]
+        raise AssertionError(f"{e}: {said}") from None
 
 
 def state(pid):
@@ -188,8 +202,9 @@ def start_all(s, callers, names, tag, **kw):
 def resume(made):
     for c in made.values():
         c.proc.send_signal(signal.SIGCONT)
-    for name, c in made.items():
-        c.gone().waiting(name)
+    for c in made.values():
+        c.gone()
+    all_wait(made)
 
 
 def works(s):
