@@ -159,6 +159,7 @@ int file_open(struct files *fs, const struct m_attr *attr, int append,
 	if (f) {
 		f->refs++;
 		f->handles++;
+		h->serial = ++fs->serials;
 		LIST_INSERT_HEAD(&f->open, h, next);
 	}
 	pthread_mutex_unlock(&fs->lock);
@@ -175,6 +176,11 @@ int file_open(struct files *fs, const struct m_attr *attr, int append,
 	pthread_mutex_unlock(&f->lock);
 	*out = h;
 	return 0;
+}
+
+uint64_t file_serial(const struct file_handle *h)
+{
+	return h->serial;
 }
 
 void file_hold(struct file_handle *h)

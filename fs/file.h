@@ -60,6 +60,8 @@ void file_close(struct file_handle *h);
 /* One more file_close() until it is closed: for who outlives its handler,
  * since who was interrupted may close before the answer comes. */
 void file_hold(struct file_handle *h);
+/* A number that no other handle of this mount ever has; not 0. */
+uint64_t file_serial(const struct file_handle *h);
 
 /* Pieces of memory that stay valid until the callback returns. */
 typedef void (*file_read_done)(void *arg, int err, const struct iovec *iov,

@@ -206,6 +206,7 @@ struct files {
 	pthread_cond_t idle;	/* a reference went, while closing */
 	/* guarded by lock */
 	struct file *table;
+	uint64_t serials;	/* handles that there ever were */
 	TAILQ_HEAD(busy_list, file) busy;	/* uncommitted, oldest first */
 	struct blocked_list blocked;
 	uint64_t dirty;		/* bytes not yet committed */
@@ -293,6 +294,7 @@ struct file_handle {
 	LIST_ENTRY(file_handle) next;
 	struct file *f;		/* fixed */
 	int append;		/* fixed */
+	uint64_t serial;	/* fixed: no other handle ever has it */
 	/* guarded by f->lock */
 	uint32_t err_seq;	/* errors up to here are reported */
 	uint64_t w_next, w_run;	/* sequential writing: where, how much */

@@ -139,6 +139,22 @@ void held_look(struct held *h, const struct m_byte_lock *k,
 	pthread_mutex_unlock(&h->lock);
 }
 
+int held_again(struct held *h, const struct m_byte_lock *k, uint64_t handle)
+{
+	struct owner *o;
+	int same;
+
+	pthread_mutex_lock(&h->lock);
+	o = owner_in(inode_find(h, k->ino), k);
+	same = o && !o->lost &&
+	       lockset_strongest(&o->set, k->start, k->end) == k->kind &&
+	       lockset_covers(&o->set, k->start, k->end, k->kind);
+	if (same)
+		o->handle = handle;
+	pthread_mutex_unlock(&h->lock);
+	return same;
+}
+
 static int set(struct held *h, struct inode *i, const struct m_byte_lock *k,
 	       uint64_t handle)
 {
@@ -244,6 +260,25 @@ int held_take_handle(struct held *h, uint64_t ino, uint64_t handle,
 	}
 	pthread_mutex_unlock(&h->lock);
 	return o != NULL;
+}
+
+int held_drop(struct held *h, const struct m_byte_lock *k)
+{
+	struct inode *i;
+	struct owner *o;
+	int again;
+
+	pthread_mutex_lock(&h->lock);
+	i = inode_find(h, k->ino);
+	o = owner_in(i, k);
+	again = o && o->handle;
+	if (o && !again) {
+		h->n_ranges -= o->set.n;
+		owner_free(o);
+		tidy(h, i, NULL);
+	}
+	pthread_mutex_unlock(&h->lock);
+	return again ? -EEXIST : 0;
 }
 
 /* ----------------------------------------------------------- everybody's */

@@ -318,7 +318,8 @@ void ops_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
  * it has none, nothing was done. */
 int ops_lock_flush(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi);
 /* The last close of this open file: release what was locked by it. */
-void ops_lock_release(fuse_req_t req, uint64_t ino, uint64_t handle);
+void ops_lock_release(fuse_req_t req, uint64_t ino,
+		      const struct fuse_file_info *fi);
 
 /* ops_virtual.c: of .pspfs and what is in it. */
 void ops_virtual_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);

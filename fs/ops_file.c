@@ -364,7 +364,7 @@ void ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 
 void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	ops_lock_release(req, ops_ino(ops_of(req), ino), fi->fh);
+	ops_lock_release(req, ops_ino(ops_of(req), ino), fi);
 	file_close(handle(fi));
 	fuse_reply_err(req, 0);
 }

@@ -25,6 +25,12 @@
  *
  * SQLite's NAME-shm: see held.h.
  *
+ * The kernel's number of an open file (the owner of a flock(2) or OFD lock) is
+ * used again as soon as the file is closed, and RELEASE, which nobody waits
+ * for, may come after the next file's first lock.  So flock(2)'s owner is the
+ * handle, which has a number of its own; fcntl(2)'s, which may as well be a
+ * process, stays locked if it has locked again by another handle.
+ *
  * Not here: flock(2) of a directory, which the kernel keeps to itself.
  */
 #include <errno.h>
@@ -49,9 +55,8 @@ static void set(fuse_req_t req, struct m_byte_lock *k, int wait,
 	struct held_state s;
 
 	held_look(o->held, k, &s);
-	if ((s.strongest == LK_NONE && k->kind == LK_NONE) ||
-	    (s.covered && s.strongest == k->kind && k->kind != LK_NONE &&
-	     !s.lost)) {
+	if (k->kind == LK_NONE ? s.strongest == LK_NONE
+			       : held_again(o->held, k, handle)) {
 		fuse_reply_err(req, 0);		/* as it is */
 		return;
 	}
@@ -78,6 +83,11 @@ static void set(fuse_req_t req, struct m_byte_lock *k, int wait,
 
 /* ------------------------------------------------------------- FUSE's part */
 
+static uint64_t serial_of(const struct fuse_file_info *fi)
+{
+	return file_serial((struct file_handle *)(uintptr_t)fi->fh);
+}
+
 static struct m_byte_lock lock_of(fuse_req_t req, fuse_ino_t ino,
 				  const struct fuse_file_info *fi,
 				  const struct flock *f)
@@ -103,7 +113,7 @@ void ops_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 {
 	struct m_byte_lock k = lock_of(req, ino, fi, lock);
 
-	set(req, &k, sleep, fi->fh);
+	set(req, &k, sleep, serial_of(fi));
 }
 
 void ops_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
@@ -114,12 +124,12 @@ void ops_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 		.space = LK_FLOCK,
 		.kind = op & LOCK_EX ? LK_WRITE : op & LOCK_SH ? LK_READ
 							       : LK_NONE,
-		.owner = fi->lock_owner,
+		.owner = serial_of(fi),
 		.pid = kernel_lock_pid(),
 		.end = LOCKSET_END,
 	};
 
-	set(req, &k, !(op & LOCK_NB), fi->fh);
+	set(req, &k, !(op & LOCK_NB), k.owner);
 }
 
 static void getlk_done(struct call *c, struct answer *a)
@@ -169,16 +179,18 @@ int ops_lock_flush(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi)
 	held_look(ops_of(req)->held, &k, &s);
 	if (s.strongest == LK_NONE)
 		return 0;
-	lc = lock_new(req, &k, LK_TRY, fi->fh);
+	lc = lock_new(req, &k, LK_TRY, serial_of(fi));
 	if (lc)
 		file_flush((struct file_handle *)(uintptr_t)fi->fh, 0,
 			   lock_release_flushed, lc);
 	return 1;
 }
 
-void ops_lock_release(fuse_req_t req, uint64_t ino, uint64_t handle)
+void ops_lock_release(fuse_req_t req, uint64_t ino,
+		      const struct fuse_file_info *fi)
 {
 	struct ops *o = ops_of(req);
+	uint64_t handle = serial_of(fi);
 	struct lock_call *lc;
 	struct m_byte_lock k;
 
@@ -188,6 +200,7 @@ void ops_lock_release(fuse_req_t req, uint64_t ino, uint64_t handle)
 			return;
 		/* the kernel waits for no answer to a release */
 		lc->replied = 1;
+		lc->closed = 1;
 		release(lc);
 	}
 }

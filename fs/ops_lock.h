@@ -20,6 +20,7 @@ struct lock_call {
 	struct m_byte_lock k;		/* these are fixed */
 	enum lk_op op;
 	uint64_t ticket, handle;
+	int closed;		/* by a close: what was locked since stays */
 	int flush_err;
 	/* guarded by waits.lock */
 	int refs;

@@ -337,7 +337,7 @@ void lock_ask(struct lock_call *lc)
 
 /* Give up, as far as this mount knows: @k becomes what it says.  Locks of the
  * same owner that are under way may be noted after it, but were asked for
- * before. */
+ * before.  -ENOLCK: no memory to cut a range in two. */
 static int give_up(struct lock_call *lc, const struct m_byte_lock *k)
 {
 	struct lock_waits *w = waits_of(lc);
@@ -345,7 +345,10 @@ static int give_up(struct lock_call *lc, const struct m_byte_lock *k)
 	int err;
 
 	pthread_mutex_lock(&w->lock);
-	err = held_set(lc->c->ops->held, k, lc->handle);
+	if (lc->closed)
+		err = held_drop(lc->c->ops->held, k);
+	else
+		err = held_set(lc->c->ops->held, k, lc->handle);
 	TAILQ_FOREACH(x, &w->active, link)
 		if (x->k.ino == k->ino && x->k.space == k->space &&
 		    x->k.owner == k->owner && x->k.start <= k->end &&
@@ -372,14 +375,15 @@ void lock_release_flushed(void *arg, int err)
 
 	lc->flush_err = err;
 	held_look(o->held, &lc->k, &s);
-	if (give_up(lc, &lc->k)) {
-		lock_end(lc, -ENOLCK);	/* no memory to cut a range in two */
+	err = give_up(lc, &lc->k);
+	if (err) {
+		lock_end(lc, err == -EEXIST ? 0 : -ENOLCK);
 		return;
 	}
 	if (s.lost) {
 		if (held_is_sound(o->held, lc->k.ino))
 			files_fence(o->files, lc->k.ino, 0);
-		lock_end(lc, err);
+		lock_end(lc, lc->flush_err);
 		return;
 	}
 	tell(o, LK_TRY, lc->ticket, &lc->k, 0, released, lc);

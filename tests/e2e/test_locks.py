@@ -246,6 +246,35 @@ def test_close_of_a_reader_releases(pair, children):
     b.ok("try", b.fd, "w")
 
 
+@pytest.mark.parametrize("call", ["fcntl.flock(fd, {})", "fcntl.fcntl(fd, 37 if {} & 4 else 38, ofd())"])
+def test_the_close_before_does_not_release(pair, call):
+    """The kernel numbers the next open file like the closed one, and may tell of the close late."""
+    code = "import fcntl, os, struct, sys\n" \
+           "def ofd(): return struct.pack('hhqqi4x', fcntl.F_WRLCK, 0, 0, 0, 0)\n" \
+           "def lock(path, how):\n" \
+           "    fd = os.open(path, os.O_RDWR | os.O_CREAT)\n" \
+           "    try:\n" \
+           f"        {call.format('how')}\n" \
+           "        return fd\n" \
+           "    except BlockingIOError:\n" \
+           "        os.close(fd)\n" \
+           "both = 0\n" \
+           "for k in range(500):\n" \
+           "    mine = lock(sys.argv[1], fcntl.LOCK_EX)\n" \
+           "    for _ in range(2 * (k % 4 == 0)):\n" \
+           "        other = lock(sys.argv[2], fcntl.LOCK_EX | fcntl.LOCK_NB)\n" \
+           "        if other: both += 1; os.close(other)\n" \
+           "    os.close(mine)\n" \
+           "print(both)\n"
+    crowd = [subprocess.Popen([sys.executable, "-c", code, *(f"{d}/f{k}" for d in pair)], text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for k in range(8)]
+    try:
+        assert [p.communicate(timeout=60 * SLOWER)[0] for p in crowd] == ["0\n"] * len(crowd)
+    finally:
+        for p in crowd:
+            p.kill()
+
+
 def test_death_of_a_process_releases(two):
     a, b = two
     a.ok("flock", a.fd, "x")
