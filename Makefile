@@ -23,10 +23,10 @@ NET     := log text lockset codec msg slices status counters buf md5 \
 	   hasher pool gate key loop tls rpc rpc_calls rpc_reqs rpc_in \
 	   rpc_out rpc_listen dgram daemon
 FS      := trailer store_index store_io store_sync store_scan store_open store \
-	   cache \
+	   cache sums \
 	   trouble young link_wait link_calls link_beat link_batch link_held \
 	   link_push link peers peers_conn source shelf via_want via_give via \
-	   fetch_keep fetch_source fetch_try fetch \
+	   fetch_part fetch_keep fetch_source fetch_try fetch \
 	   ask layout report track track_parse virtual_text virtual whole sum \
 	   byte_range parts_plan \
 	   grants upload_put upload_sync upload served chunkd_get chunkd_put \
@@ -62,7 +62,7 @@ UNIT_NET     := unit_text unit_log unit_codec unit_msg unit_slices unit_md5 unit
 		unit_loop unit_rpc unit_rpc_ends unit_rpc_wire unit_dgram unit_daemon unit_buf
 UNIT_FS      := unit_store unit_cache unit_young unit_source \
 		unit_opts unit_byte_range unit_local unit_parts_plan unit_link unit_peer \
-	   unit_shelf unit_tree unit_told unit_held unit_atimes unit_mount_opts unit_track unit_extents \
+	   unit_shelf unit_tree unit_told unit_held unit_sums unit_atimes unit_mount_opts unit_track unit_extents \
 	   unit_file unit_file_map unit_file_random unit_virtual unit_signals \
 	   unit_pending
 UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_acl \
@@ -74,9 +74,9 @@ UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_acl \
 
 VERSION := 0.1
 PKGS    := libevent_core libevent_pthreads libssl libcrypto jansson
-CPPFLAGS += -DPSPFS_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS) fuse3 sqlite3 2>/dev/null)
+CPPFLAGS += -DPSPFS_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS) fuse3 libxxhash sqlite3 2>/dev/null)
 NET_LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
-FS_LIBS      := $(shell pkg-config --libs fuse3 2>/dev/null)
+FS_LIBS      := $(shell pkg-config --libs fuse3 libxxhash 2>/dev/null)
 TRACKER_LIBS := $(shell pkg-config --libs sqlite3 2>/dev/null)
 
 PROGRAMS := psptrackerd mount.pspfs psppeerd pspfs
@@ -90,9 +90,9 @@ say       = $(if $(V),,@printf '  %-4s %s\n' $(1) $(2))
 
 # What building, running and testing need, by their names in Debian.
 DEPS_RUN   := fuse3 libfuse3-3 libevent-core-2.1-7 libevent-pthreads-2.1-7 \
-	      libssl3 libsqlite3-0 libjansson4
+	      libssl3 libsqlite3-0 libjansson4 libxxhash0
 DEPS_BUILD := gcc make pkg-config libc6-dev libfuse3-dev libevent-dev \
-	      libssl-dev libsqlite3-dev libjansson-dev uthash-dev
+	      libssl-dev libsqlite3-dev libjansson-dev uthash-dev libxxhash-dev
 DEPS_TEST  := libcmocka-dev python3 python3-pytest python3-pytest-timeout \
 	      rsync git tar procps util-linux iproute2 nftables cppcheck \
 	      fio sqlite3 zip unzip vim-tiny emacs-nox stress-ng dbench \

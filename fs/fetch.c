@@ -14,9 +14,12 @@
 int fetch_new(struct fetch **out, const struct parts *p)
 {
 	struct fetch *ft = calloc(1, sizeof(*ft));
+	int err = ft ? sums_new(&ft->sums, FETCH_SUMS) : -ENOMEM;
 
-	if (!ft)
-		return -ENOMEM;
+	if (err) {
+		free(ft);
+		return err;
+	}
 	ft->parts = p;
 	gate_init(&ft->gate);
 	pthread_mutex_init(&ft->lock, NULL);
@@ -34,6 +37,7 @@ void fetch_free(struct fetch *ft)
 	if (!ft)
 		return;
 	gate_fini(&ft->gate);
+	sums_free(ft->sums);
 	pthread_mutex_destroy(&ft->lock);
 	free(ft);
 }
@@ -120,6 +124,8 @@ static struct buf *join(struct fetch *ft, struct flight *f,
 	}
 	if (there && there != f && w && !f->want.patient)
 		__atomic_store_n(&there->want.patient, 0, __ATOMIC_RELAXED);
+	if (there && there != f && f->want.prove)
+		__atomic_store_n(&there->want.prove, 1, __ATOMIC_RELAXED);
 	if (there && w)
 		STAILQ_INSERT_TAIL(&there->waiters, w, next);
 	/* Before the lock goes: once it runs it may end. */

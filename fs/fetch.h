@@ -11,6 +11,9 @@
  * goes into the memory cache and, when there is room, as a cached copy into
  * the local store, which is announced.
  *
+ * Of a chunk that has been checked and is here parts may be read alone
+ * (sums.h); of any other all of it comes first.
+ *
  * Threads: any; done may run on any thread, also before fetch_chunk returns.
  * Errors:  -EIO no good copy could be had (logged with what was tried),
  *          -ETIMEDOUT, -ENOMEM.
@@ -38,6 +41,7 @@ struct fetch_want {
 	uint8_t no_keep;	/* 1: the caller stores it, if anybody */
 	uint8_t patient;	/* 1: in the background: its MD5 may be
 				   computed together with others' */
+	uint8_t prove;		/* 1: note its sums, for fetch_part() */
 	uint32_t timeout_ms;	/* 0: as the peer is set */
 	/* Called before done (may be NULL): the bytes came from peer @num, 0
 	 * from here.  Of several who wait for a chunk only the first's. */
@@ -51,5 +55,11 @@ typedef void (*fetch_done)(void *arg, int err, struct buf *b);
 /* @done may be NULL (read-ahead into the cache). */
 void fetch_chunk(struct fetch *f, const struct fetch_want *w, fetch_done done,
 		 void *arg);
+
+/* At least bytes [@at, @at + @len) of the chunk: @done's buf has just these, or
+ * all (its length tells).  For who reads here and there: a chunk that was
+ * checked once is then read by blocks from the local store. */
+void fetch_part(struct fetch *f, const struct fetch_want *w, uint32_t at,
+		uint32_t len, fetch_done done, void *arg);
 
 #endif

@@ -4,6 +4,7 @@
  *   fetch.c         the table of flights, who waits for them, their end
  *   fetch_try.c     a flight's course: rounds of sources, hedges, deadline
  *   fetch_source.c  one attempt: the local store, or a peer
+ *   fetch_part.c    parts of a chunk that was checked before
  *   fetch_keep.c    what came from a peer goes into the local store
  *
  * A flight is one chunk being fetched.  It has a home, one of the bulk loops,
@@ -23,9 +24,11 @@
 #include "gate.h"
 #include "parts.h"
 #include "source.h"
+#include "sums.h"
 
 #define FETCH_GET_MS 10000	/* the deadline of one request to a peer */
 #define FETCH_RELAY UINT32_MAX	/* as the number of a source: the tracker */
+#define FETCH_SUMS (8u << 20)	/* bytes: of 8 GiB of chunks */
 #define FETCH_KEEP_MAX 64	/* cached copies being written at once */
 
 struct fetch_waiter {
@@ -38,7 +41,8 @@ STAILQ_HEAD(fetch_waiters, fetch_waiter);
 
 struct fetch {
 	const struct parts *parts;	/* fixed after start */
-	struct gate gate;		/* flights, and copies being kept */
+	struct gate gate;		/* flights, copies being kept, parts */
+	struct sums *sums;		/* fixed */
 
 	pthread_mutex_t lock;
 	/* guarded by lock */

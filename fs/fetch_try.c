@@ -331,6 +331,9 @@ static void succeeded(struct flight *f, struct attempt *a)
 		counter_add(a->num ? CNT_PEER_FETCHES : CNT_STORE_HITS, 1);
 	if (f->want.from)
 		f->want.from(f->want.from_arg, a->num);
+	/* before anybody asks for another part of it */
+	if (__atomic_load_n(&f->want.prove, __ATOMIC_RELAXED))
+		sums_add(f->fetch->sums, f->id, a->buf->data, a->buf->len);
 	flight_end(f, 0, a->buf);
 	if (a->num && !f->want.no_keep)
 		fetch_keep(f, a->buf);

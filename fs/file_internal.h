@@ -101,7 +101,9 @@ struct item {			/* the next len bytes */
 struct want {
 	struct read *r;
 	struct mchunk *c;	/* referenced */
-	struct buf *b;		/* referenced, once it is there */
+	struct buf *b;		/* referenced, once it is there: all of it, or
+				 * bytes [at, end) */
+	size_t at, end;		/* of the chunk: what items need of it */
 	uint64_t slot;
 	uint32_t pos;
 };

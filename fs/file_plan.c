@@ -40,20 +40,26 @@ static struct item *item_add(struct read *r, size_t len)
 
 /* The index of the want for @c; a chunk used twice in a row is one want. */
 static int want_add(struct read *r, struct mchunk *c, uint64_t slot,
-		    uint32_t pos)
+		    uint32_t pos, const struct item *it)
 {
 	struct want *v = r->wants;
 
 	for (size_t i = r->n_wants; i-- > 0 && r->n_wants - i <= 8;)
-		if (v[i].c == c)
+		if (v[i].c == c) {
+			if (it->at < v[i].at)
+				v[i].at = it->at;
+			if (it->at + it->len > v[i].end)
+				v[i].end = it->at + it->len;
 			return i;
+		}
 	v = more(v, r->n_wants, &r->cap_wants, sizeof(*v));
 	if (!v)
 		return -ENOMEM;
 	r->wants = v;
 	__atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
-	v[r->n_wants] = (struct want){ .r = r, .c = c, .slot = slot,
-				       .pos = pos };
+	v[r->n_wants] = (struct want){ .r = r, .c = c, .at = it->at,
+				       .end = it->at + it->len,
+				       .slot = slot, .pos = pos };
 	return r->n_wants++;
 }
 
@@ -129,7 +135,7 @@ static int add_piece(struct read *r, struct page *p, uint64_t slot,
 	s = &ms->v[piece->from];
 	it->at = piece->off;
 	it->want = want_add(r, c, slot,
-			    s->pos > s->off ? s->pos - s->off : 0);
+			    s->pos > s->off ? s->pos - s->off : 0, it);
 	return it->want < 0 ? it->want : 0;
 }
 

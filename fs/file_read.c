@@ -22,6 +22,7 @@
 
 enum {
 	ZERO_SIZE = 64 << 10,
+	PART_MOST = 4,		/* a quarter of a chunk is a part of it */
 	IOV_MOST = 512,		/* beyond, copying is cheaper than writev */
 };
 
@@ -107,14 +108,16 @@ static int take_chunks(struct read *r)
 {
 	for (size_t i = 0; i < r->n_items; i++) {
 		struct item *it = &r->items[i];
-		struct buf *b;
+		const struct want *w;
 
 		if (it->want < 0)
 			continue;
-		b = r->wants[it->want].b;
-		if (it->len > b->len || it->at > b->len - it->len)
+		w = &r->wants[it->want];
+		if (w->b->len != w->c->c.len)
+			it->at -= w->at;
+		if (it->len > w->b->len || it->at > w->b->len - it->len)
 			return -EIO;
-		it->b = buf_ref(b);
+		it->b = buf_ref(w->b);
 	}
 	return 0;
 }
@@ -229,6 +232,19 @@ static void fetched(void *arg, int err, struct buf *b)
 	one_less(w->r);
 }
 
+/* A chunk of which little is needed is not read as a whole if need not be. */
+static void fetch_one(struct fetch *fetch, struct want *w)
+{
+	struct fetch_want f = { .chunk = w->c->c, .ino = w->r->f->ino,
+				.slot = w->slot, .pos = w->pos };
+
+	if (w->end > w->c->c.len || w->end - w->at > w->c->c.len / PART_MOST)
+		fetch_chunk(fetch, &f, fetched, w);
+	else
+		fetch_part(fetch, &f, (uint32_t)w->at,
+			   (uint32_t)(w->end - w->at), fetched, w);
+}
+
 static void fetch_all(struct read *r)
 {
 	struct files *fs = r->f->fs;
@@ -250,12 +266,8 @@ static void fetch_all(struct read *r)
 	read_waits(r);
 	/* @r may end with any callback, but not before the last one_less() */
 	for (size_t i = 0; i < r->n_wants; i++) {
-		struct want *w = &r->wants[i];
-		struct fetch_want f = { .chunk = w->c->c, .ino = r->f->ino,
-					.slot = w->slot, .pos = w->pos };
-
-		if (!w->b)
-			fetch_chunk(fs->cfg.fetch, &f, fetched, w);
+		if (!r->wants[i].b)
+			fetch_one(fs->cfg.fetch, &r->wants[i]);
 	}
 	one_less(r);
 }

@@ -229,6 +229,23 @@ int store_get(struct store *s, uint64_t chunk, struct chunk_meta *m,
 	return 0;
 }
 
+int store_read(struct store *s, uint64_t chunk, uint32_t at, void *data,
+	       uint32_t len, int now)
+{
+	struct copy c;
+	int fd, err;
+
+	fd = store_open_copy(s, chunk, &c);
+	if (fd < 0)
+		return fd;
+	if (at > c.len || len > c.len - at)
+		err = -EINVAL;
+	else
+		err = io_read_part(fd, at, data, len, now);
+	close(fd);
+	return err;
+}
+
 void store_cool(struct store *s, uint64_t chunk)
 {
 	struct copy c;

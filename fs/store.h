@@ -83,6 +83,10 @@ int store_put(struct store *s, const struct chunk_meta *m, const void *data,
  * Blocking I/O. */
 int store_get(struct store *s, uint64_t chunk, struct chunk_meta *m,
 	      struct buf **out);
+/* @len bytes of a chunk's payload from @at on, unchecked.  @now: -EAGAIN rather
+ * than wait for the disk.  Refreshes its last use. */
+int store_read(struct store *s, uint64_t chunk, uint32_t at, void *data,
+	       uint32_t len, int now);
 /* The next store_get() reads it from the disk, not from the kernel's memory, if
  * its bytes have reached the disk. */
 void store_cool(struct store *s, uint64_t chunk);

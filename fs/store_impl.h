@@ -142,6 +142,8 @@ void index_set_durable(struct store *s, const struct copy *c);
 void io_name(char out[STORE_NAME_MAX], uint64_t id, enum copy_kind kind);
 /* Returns a descriptor or -errno. */
 int io_open(struct store *s, const struct copy *c);
+/* As store_read(). */
+int io_read_part(int fd, uint32_t at, void *data, uint32_t len, int now);
 /* Payload into @data (NULL: skip it) and the trailer, checked: 0, -errno. */
 int io_read(struct store *s, int fd, const struct copy *c, void *data,
 	    struct chunk_meta *m);

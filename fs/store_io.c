@@ -54,10 +54,10 @@ static int advance(struct iovec **v, int parts, size_t n)
 }
 
 /* All of @v from @off; a file that ends before is corrupt. */
-static int read_all(int fd, struct iovec *v, int parts, off_t off)
+static int read_all(int fd, struct iovec *v, int parts, off_t off, int flags)
 {
 	while (parts) {
-		ssize_t n = preadv(fd, v, parts, off);
+		ssize_t n = preadv2(fd, v, parts, off, flags);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -94,7 +94,8 @@ int io_read(struct store *s, int fd, const struct copy *c, void *data,
 	enum copy_kind kind;
 	int err;
 
-	err = data ? read_all(fd, v, 2, 0) : read_all(fd, v + 1, 1, c->len);
+	err = data ? read_all(fd, v, 2, 0, 0)
+		   : read_all(fd, v + 1, 1, c->len, 0);
 	if (err)
 		return err;
 	err = store_trailer_read(trailer, &swarm, &kind, m);
@@ -104,6 +105,14 @@ int io_read(struct store *s, int fd, const struct copy *c, void *data,
 	if (m->chunk != c->id || m->len != c->len || (swarm && swarm != ours))
 		return -EBADMSG;
 	return 0;
+}
+
+int io_read_part(int fd, uint32_t at, void *data, uint32_t len, int now)
+{
+	struct iovec v = { data, len };
+	int err = read_all(fd, &v, 1, at, now ? RWF_NOWAIT : 0);
+
+	return err == -EOPNOTSUPP && now ? -EAGAIN : err;
 }
 
 /* Rename from tmp/; its directory in chunks/ is made when first needed. */

@@ -251,6 +251,31 @@ static void test_put_get_delete(void **state)
 	store_close(NULL);
 }
 
+static void test_read_a_part(void **state)
+{
+	struct store *s = open_store(PLENTY);
+	uint8_t data[LEN], part[LEN];
+
+	(void)state;
+	payload(7, data, LEN);
+	assert_int_equal(store_read(s, 7, 0, part, 1, 0), -ENOENT);
+	put(s, 7, COPY_CACHED, 0);
+	for (int now = 0; now < 2; now++) {
+		memset(part, 0, LEN);
+		assert_int_equal(store_read(s, 7, 0, part, LEN, now), 0);
+		assert_memory_equal(part, data, LEN);
+		assert_int_equal(store_read(s, 7, 3, part, 5, now), 0);
+		assert_memory_equal(part, data + 3, 5);
+		/* the trailer is none of it */
+		assert_int_equal(store_read(s, 7, 1, part, LEN, now), -EINVAL);
+		assert_int_equal(store_read(s, 7, LEN + 1, part, 0, now),
+				 -EINVAL);
+	}
+	assert_int_equal(truncate(chunk_path(7, "cached"), LEN / 2), 0);
+	assert_int_equal(store_read(s, 7, LEN / 2 - 1, part, 2, 0), -EBADMSG);
+	store_close(s);
+}
+
 static void test_payload_is_plain(void **state)
 {
 	struct store *s = open_store(PLENTY);
@@ -904,7 +929,8 @@ static void test_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_put_get_delete), T(test_payload_is_plain),
+		T(test_put_get_delete), T(test_read_a_part),
+		T(test_payload_is_plain),
 		T(test_reopen),		T(test_set_kind),
 		T(test_list),		T(test_evicts_least_used),
 		T(test_full),		T(test_default_capacity),

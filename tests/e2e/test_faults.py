@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from swarm import Swarm, run, same_trees, wait_for
+from swarm import SLOWER, Swarm, run, same_trees, wait_for
 
 SLOT = 512 * 1024
 
@@ -149,6 +149,47 @@ def test_flipped_byte_on_disk(make_swarm):
         # let repair bring every chunk back to two copies before more is damaged
         wait_for(lambda: s.status()["under_replicated_chunks"] == 0, "repair", 60)
         info = s.info(a.path("f")) if a.proc else s.info(b.path("f"))
+
+
+BEAT = 2.5 * SLOWER                     # seconds: then the counters have come
+
+
+def test_flipped_byte_where_blocks_are_read(make_swarm):
+    """A chunk that was checked once is read by blocks: damage since then is noticed all the same."""
+    s = make_swarm(peers=2, peer_options=dict(memory="16M"))
+    _, b = s.peers
+    n = 64                              # twice what stays in memory
+    data = os.urandom(n * SLOT)
+    open(b.path("f"), "wb").write(data)
+
+    def block(fd, slot, k):
+        at = slot * 13 % n * SLOT + k * 4096        # not in sequence
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        assert os.pread(fd, 4096, at) == data[at:at + 4096]
+    fd = os.open(b.path("f"), os.O_RDONLY)
+    try:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+        for k in range(2):              # all checked; then some by blocks
+            for slot in range(n):
+                block(fd, slot, k)
+        time.sleep(BEAT)
+        checked = s.counter("md5_checked")
+        for slot in range(n // 2):
+            block(fd, slot, 2)
+        time.sleep(BEAT)
+        assert s.counter("md5_checked") == checked
+        chunk = s.info(b.path("f"))["chunks"][0]["id"]
+        with open(b.chunk_file(chunk), "r+b") as f:
+            f.seek(5 * 4096 + 1)
+            f.write(bytes([data[5 * 4096 + 1] ^ 1]))
+        for slot in range(n // 2, n):   # out of memory with the first
+            block(fd, slot, 3)
+        block(fd, 0, 4)
+        assert "corrupt" not in b.read_log()
+        block(fd, 0, 5)
+    finally:
+        os.close(fd)
+    assert f"{chunk} here is corrupt: quarantined" in b.read_log()
 
 
 def test_truncated_chunk_file(make_swarm):
