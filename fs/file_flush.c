@@ -20,6 +20,10 @@
 #include "file_internal.h"
 #include "log.h"
 
+/* From so many slots on their chunks are made durable together, by one more
+ * request, which costs less than a sync of each. */
+enum { SYNC_TOGETHER = 4 };
+
 /* ----------------------------------------------------------------- errors */
 
 void file_fail(struct file *f, int err, const char *what)
@@ -246,8 +250,8 @@ void file_wait(struct file *f, struct file_handle *h, int sync,
 		return;
 	}
 	file_todo_init(f, &t);
-	t.durable = sync;
 	pthread_mutex_lock(&f->lock);
+	t.durable = sync && f->n_dirty < SYNC_TOGETHER;
 	file_seal_all(f, &t);
 	w->f = file_get(f);
 	w->h = h;

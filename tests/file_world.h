@@ -85,6 +85,7 @@ struct task {
 	void *arg;
 	struct upload_job *job;
 	struct fetch_want want;
+	uint32_t part_at, part_len;	/* 0: all of the chunk */
 	uint64_t *ids;
 	uint32_t n_ids;
 };
@@ -400,8 +401,14 @@ static inline void answer_fetch(struct task *t)
 		t->err = -EIO;
 	if (!t->err)
 		b = buf_dup(c->data, c->len);
-	if (b && world_below(2))
+	if (b && t->part_len && world_below(2)) {
+		CHECK(t->part_len <= b->len &&
+		      t->part_at <= b->len - t->part_len);
+		memmove(b->data, b->data + t->part_at, t->part_len);
+		b->len = t->part_len;
+	} else if (b && world_below(2)) {
 		cache_put(world.cache, t->want.chunk.id, b);
+	}
 	pthread_mutex_unlock(&world.lock);
 	if (t->fetch)
 		t->fetch(t->arg, t->err, b);
@@ -546,21 +553,38 @@ void link_release(struct link *l, uint64_t ino)
 	pthread_mutex_unlock(&world.lock);
 }
 
-void fetch_chunk(struct fetch *f, const struct fetch_want *w, fetch_done done,
-		 void *arg)
+static void world_fetch(const struct fetch_want *w, uint32_t at, uint32_t len,
+			fetch_done done, void *arg)
 {
 	struct task *t = calloc(1, sizeof(*t));
 
-	(void)f;
 	CHECK(w->chunk.n_holders == 1 && w->chunk.holders[0] == 1);
 	t->kind = T_FETCH;
 	t->want = *w;
+	t->part_at = at;
+	t->part_len = len;
 	t->fetch = done;
 	t->arg = arg;
 	pthread_mutex_lock(&world.lock);
 	world.ahead += !done;
 	pthread_mutex_unlock(&world.lock);
 	world_add(t);
+}
+
+void fetch_chunk(struct fetch *f, const struct fetch_want *w, fetch_done done,
+		 void *arg)
+{
+	(void)f;
+	world_fetch(w, 0, 0, done, arg);
+}
+
+/* At times just the part, at times all. */
+void fetch_part(struct fetch *f, const struct fetch_want *w, uint32_t at,
+		uint32_t len, fetch_done done, void *arg)
+{
+	(void)f;
+	CHECK(len && len <= w->chunk.len && at <= w->chunk.len - len);
+	world_fetch(w, at, len, done, arg);
 }
 
 void upload_chunk(struct upload *u, struct upload_job *j)
