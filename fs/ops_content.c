@@ -110,8 +110,9 @@ static void sought(struct call *c, struct answer *a)
 
 	if (!err)
 		call_learned(c, &m.attr);
-	if (!err && m.state && m.off < c->off)
-		err = -EBADMSG;
+	if (!err && m.state && (m.off < c->off ||
+				(m.state != 1 && m.off == c->off)))
+		err = -EBADMSG;	/* also what would go on for ever */
 	if (!err && !m.state)
 		err = -ENXIO;
 	if (err) {
