@@ -350,6 +350,16 @@ int ops_cached_name(struct ops *o, uint64_t dir, const char *name,
 	return link_leased(o->link) ? err : -EAGAIN;
 }
 
+struct listing *ops_cached_listing(struct ops *o, uint64_t dir)
+{
+	struct listing *l = tree_listing(o->tree, dir);
+
+	if (link_leased(o->link))
+		return l;
+	listing_unref(l);
+	return NULL;
+}
+
 int ops_name(char out[OPS_NAME], const char *name)
 {
 	size_t n = strlen(name);

@@ -150,6 +150,8 @@ void ops_stat(struct ops *o, const struct m_attr *attr, struct stat *st);
 int ops_cached(struct ops *o, uint64_t ino, struct m_attr *out);
 int ops_cached_name(struct ops *o, uint64_t dir, const char *name,
 		    struct m_attr *out);
+/* All that @dir holds, a reference; NULL: it is to be asked for. */
+struct listing *ops_cached_listing(struct ops *o, uint64_t dir);
 
 /* NULL: @req was answered with ENOMEM. */
 struct call *call_new(fuse_req_t req);

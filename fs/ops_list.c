@@ -1,11 +1,16 @@
 /*
  * ops_list -- listing directories, a page of entries at a time.
  *
- * An open directory holds the page that was fetched last.  "." and ".." have
- * the offsets 1 and 2; the tracker's cookies are larger.  A read at offset 0
- * (open or rewinddir) fetches afresh.  What readdirplus hands out is the
- * tree's, which knows whether it still holds; where it does not, the entry
- * goes out as a name only.
+ * "." and ".." have the offsets 1 and 2; the tracker's cookies are larger.
+ * What readdirplus hands out is the tree's, which knows whether it still
+ * holds; where it does not, the entry goes out as a name only.
+ *
+ * Happy path: the tree has the listing of the whole directory, under its
+ * lease: each read is answered from that.  Else a page is asked for, which
+ * the open directory holds until it has another.  A read at offset 0 (open or
+ * rewinddir) fetches afresh.  Pages without a gap, from offset 0 to the end,
+ * are the listing that the tree then has.  (Cookies are the tracker's in
+ * both, and stay: any offset can be read from either.)
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,6 +23,9 @@ enum {
 	PAGE_ENTRIES = 1024,
 	OFF_DOT = 1,
 	OFF_DOTDOT = 2,
+	/* A look-up each for what the tree does not know, or one page for
+	 * all of it? */
+	UNKNOWN_MOST = 1,
 };
 
 struct dir {
@@ -27,22 +35,13 @@ struct dir {
 	/* guarded by lock */
 	unsigned refs;		/* the handle, reads under way: one that was
 				 * interrupted outlives the handle */
-	struct buf *body;	/* of the page; NULL: none yet */
-	struct arena arena;
-	struct m_readdir_r page;
+	struct listing *page;	/* NULL: none yet */
 	uint64_t seen;		/* told_now() before it was asked for */
 	uint64_t after;		/* the page's entries follow this cookie */
 	uint64_t first_asked;	/* when the listing began */
 	int gapless;		/* every page since then was fetched */
+	struct listing *all;	/* then, those pages; NULL: too many */
 };
-
-static void page_drop(struct dir *d)
-{
-	buf_unref(d->body);
-	d->body = NULL;
-	arena_fini(&d->arena);
-	d->page = (struct m_readdir_r){ 0 };
-}
 
 static struct dir *dir_get(struct dir *d)
 {
@@ -61,23 +60,28 @@ static void dir_put(struct dir *d)
 	pthread_mutex_unlock(&d->lock);
 	if (left)
 		return;
-	page_drop(d);
+	listing_unref(d->page);
+	listing_unref(d->all);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
 }
 
 static uint64_t page_end(const struct dir *d)
 {
-	uint32_t n = d->page.n_entries;
+	uint32_t n = listing_count(d->page);
+	struct listed last;
 
-	return n ? d->page.entries[n - 1].cookie : d->after;
+	if (!n)
+		return d->after;
+	listing_at(d->page, n - 1, &last);
+	return last.cookie;
 }
 
 /* Does the page say what follows cookie @after? */
 static int page_covers(const struct dir *d, uint64_t after)
 {
-	return d->body && after >= d->after &&
-	       (after < page_end(d) || d->page.eof);
+	return d->page && after >= d->after &&
+	       (after < page_end(d) || listing_eof(d->page));
 }
 
 static uint64_t cookie_of(uint64_t off)
@@ -93,6 +97,7 @@ struct out {
 	char *p;
 	size_t size, used;
 	int plus;
+	uint64_t seen;		/* told_now() before what is known was */
 };
 
 /* Add one entry, whose successor is at @next; 0: there is no room. */
@@ -126,11 +131,11 @@ static int emit_dot(struct out *out, const char *name, uint64_t ino,
 /* What nobody is shown in @d: a real .pspfs at the mount's top (made through
  * another mount, of a directory above), and what has no tracker file. */
 static int hidden(const struct dir *d, const struct out *out,
-		  const struct m_entry *e)
+		  const struct listed *e)
 {
 	if (d->ino == out->ops->root && str_eq(e->name, STR_LIT(VIRTUAL_NAME)))
 		return 1;
-	return d->tracks && !S_ISREG(e->attr.mode) && !S_ISDIR(e->attr.mode);
+	return d->tracks && !S_ISREG(e->mode) && !S_ISDIR(e->mode);
 }
 
 /* With all that is known of it: the kernel, which has the directory locked,
@@ -141,7 +146,7 @@ static int emit_known(const struct dir *d, struct out *out, const char *name,
 	struct fuse_entry_param e;
 
 	ops_entry(out->ops, a, &e);
-	ops_entry_told(out->ops, d->ino, str_of(name), 1, d->seen, 0, a->ino,
+	ops_entry_told(out->ops, d->ino, str_of(name), 1, out->seen, 0, a->ino,
 		       &e);
 	if (emit(out, name, &e, next))
 		return 1;
@@ -150,89 +155,128 @@ static int emit_known(const struct dir *d, struct out *out, const char *name,
 }
 
 static int emit_entry(const struct dir *d, struct out *out,
-		      const struct m_entry *entry)
+		      const struct listed *l)
 {
 	struct fuse_entry_param e = { 0 };
 	char name[OPS_NAME + sizeof(TRACK_SUFFIX)];
 	struct m_attr attr;
 
-	memcpy(name, entry->name.p, entry->name.len);
-	name[entry->name.len] = '\0';
+	memcpy(name, l->name.p, l->name.len);
+	name[l->name.len] = '\0';
 	if (!d->tracks && out->plus &&
 	    !ops_cached_name(out->ops, d->ino, name, &attr))
-		return emit_known(d, out, name, &attr, entry->cookie);
-	e.attr.st_ino = entry->attr.ino;
-	e.attr.st_mode = entry->attr.mode;
-	if (d->tracks && S_ISREG(entry->attr.mode))
+		return emit_known(d, out, name, &attr, l->cookie);
+	e.attr.st_ino = l->ino;
+	e.attr.st_mode = l->mode;
+	if (d->tracks && S_ISREG(l->mode))
 		strcat(name, TRACK_SUFFIX);
-	return emit(out, name, &e, entry->cookie);
+	return emit(out, name, &e, l->cookie);
 }
 
-/* The first entry after cookie @after: they are in order. */
-static uint32_t page_seek(const struct m_readdir_r *page, uint64_t after)
-{
-	uint32_t low = 0, high = page->n_entries, mid;
-
-	while (low < high) {
-		mid = low + (high - low) / 2;
-		if (page->entries[mid].cookie <= after)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
-}
-
-/* d->lock is held; the page covers @off. */
-static void fill(struct dir *d, struct out *out, uint64_t off)
+static void fill(const struct dir *d, struct out *out,
+		 const struct listing *l, uint64_t off)
 {
 	/* Nobody sees above the root of the mount. */
-	uint64_t up = d->ino == out->ops->root ? d->ino : d->page.parent;
+	uint64_t up = d->ino == out->ops->root ? d->ino : listing_parent(l);
+	struct listed e;
 	uint32_t i;
 
 	if (off < OFF_DOT && !emit_dot(out, ".", d->ino, OFF_DOT))
 		return;
 	if (off < OFF_DOTDOT && !emit_dot(out, "..", up, OFF_DOTDOT))
 		return;
-	for (i = page_seek(&d->page, cookie_of(off)); i < d->page.n_entries;
-	     i++)
-		if (!hidden(d, out, &d->page.entries[i]) &&
-		    !emit_entry(d, out, &d->page.entries[i]))
+	for (i = listing_seek(l, cookie_of(off)); i < listing_count(l); i++) {
+		listing_at(l, i, &e);
+		if (!hidden(d, out, &e) && !emit_entry(d, out, &e))
 			return;
+	}
 }
 
-/* Answer from the page: 0, or -EAGAIN: it is the wrong one, or shows nothing
- * (*@off then follows it). */
-static int serve(struct dir *d, fuse_req_t req, size_t size, uint64_t *off,
-		 int plus)
+/* Answer from @l: 0, or -EAGAIN: it shows nothing, and more follows. */
+static int serve(const struct dir *d, const struct listing *l, uint64_t seen,
+		 fuse_req_t req, size_t size, uint64_t off, int plus)
 {
-	int fits;
-
 	struct out out = { .req = req, .ops = ops_of(req), .size = size,
-			   .plus = plus };
+			   .plus = plus, .seen = seen };
 
 	out.p = malloc(size);
 	if (!out.p) {
 		fuse_reply_err(req, ENOMEM);
 		return 0;
 	}
-	pthread_mutex_lock(&d->lock);
-	fits = page_covers(d, cookie_of(*off));
-	if (fits) {
-		fill(d, &out, *off);
-		if (!out.used && !d->page.eof) {
-			*off = page_end(d);
-			fits = 0;
-		}
-	}
-	pthread_mutex_unlock(&d->lock);
-	if (!fits) {
+	fill(d, &out, l, off);
+	if (!out.used && !listing_eof(l)) {
 		free(out.p);
 		return -EAGAIN;
 	}
 	fuse_reply_buf(req, out.p, out.used);
 	free(out.p);
 	return 0;
+}
+
+/* From the page: 0, or -EAGAIN: it is the wrong one, or shows nothing (*@off
+ * then follows it). */
+static int serve_page(struct dir *d, fuse_req_t req, size_t size,
+		      uint64_t *off, int plus)
+{
+	struct listing *l = NULL;
+	uint64_t seen, end = 0;
+	int err = -EAGAIN;
+
+	pthread_mutex_lock(&d->lock);
+	seen = d->seen;
+	if (page_covers(d, cookie_of(*off))) {
+		l = listing_ref(d->page);
+		end = page_end(d);
+	}
+	pthread_mutex_unlock(&d->lock);
+	if (l && serve(d, l, seen, req, size, *off, plus))
+		*off = end;
+	else if (l)
+		err = 0;
+	listing_unref(l);
+	return err;
+}
+
+/* Of how many entries that an answer of @size bytes has are the attributes
+ * to be asked for?  (No more than UNKNOWN_MOST + 1.) */
+static int count_unknown(const struct dir *d, struct ops *o,
+			 const struct listing *l, size_t size, uint64_t off)
+{
+	char name[OPS_NAME];
+	struct m_attr attr;
+	struct listed e;
+	size_t need;
+	int n = 0;
+
+	for (uint32_t i = listing_seek(l, cookie_of(off));
+	     i < listing_count(l) && n <= UNKNOWN_MOST; i++) {
+		listing_at(l, i, &e);
+		memcpy(name, e.name.p, e.name.len);
+		name[e.name.len] = '\0';
+		need = fuse_add_direntry_plus(NULL, NULL, 0, name, NULL, 0);
+		if (need > size)
+			break;
+		size -= need;
+		n += ops_cached_name(o, d->ino, name, &attr) != 0;
+	}
+	return n;
+}
+
+/* From what the tree has of the whole directory: 0, or -EAGAIN. */
+static int serve_kept(const struct dir *d, fuse_req_t req, size_t size,
+		      uint64_t off, int plus)
+{
+	struct ops *o = ops_of(req);
+	uint64_t seen = told_now(o->told);
+	struct listing *l = ops_cached_listing(o, d->ino);
+	int err = -EAGAIN;
+
+	if (l && (!plus || d->tracks ||
+		  count_unknown(d, o, l, size, off) <= UNKNOWN_MOST))
+		err = serve(d, l, seen, req, size, off, plus);
+	listing_unref(l);
+	return err;
 }
 
 /* -------------------------------------------------------------- fetching */
@@ -248,56 +292,84 @@ static void page_learn(struct call *c, const struct m_readdir_r *page)
 	}
 }
 
-/* Takes the answer's body and arena. */
-static void page_take(struct call *c, struct answer *a,
-		      const struct m_readdir_r *page)
+/* d->lock is held; the page has just come, and is not the first. */
+static void all_add(struct dir *d)
+{
+	struct listing *all = NULL;
+
+	if (d->gapless && d->all)
+		all = listing_join(d->all, d->page);
+	listing_unref(d->all);
+	d->all = all;
+	if (all && listing_bytes(all) > TREE_LISTING_MAX) {
+		listing_unref(all);
+		d->all = NULL;
+	}
+}
+
+/* Takes @page. */
+static void page_take(struct call *c, struct listing *page)
 {
 	struct dir *d = c->dir;
 	uint64_t after = cookie_of(c->off), first_asked;
+	struct listing *all = NULL;
 	int whole;
 
 	pthread_mutex_lock(&d->lock);
-	if (!after) {
-		d->first_asked = c->asked;
-		d->gapless = 1;
-	} else if (!d->body || after != page_end(d)) {
+	if (after && (!d->page || after != page_end(d)))
 		d->gapless = 0;
-	}
-	page_drop(d);
-	d->body = buf_ref(a->buf);
-	d->arena = a->arena;
-	a->arena = ARENA_INIT;
-	d->page = *page;
+	listing_unref(d->page);
+	d->page = page;
 	d->seen = c->seen;
 	d->after = after;
-	whole = d->gapless && page->eof;
+	if (after) {
+		all_add(d);
+	} else {
+		d->first_asked = c->asked;
+		d->gapless = 1;
+		listing_unref(d->all);
+		d->all = listing_ref(page);
+	}
+	whole = d->gapless && listing_eof(page);
 	first_asked = d->first_asked;
+	if (whole) {
+		all = d->all;
+		d->all = NULL;
+	}
 	pthread_mutex_unlock(&d->lock);
 	if (whole)
 		tree_put_whole(c->ops->tree, d->ino, first_asked);
+	if (all)
+		tree_put_listing(c->ops->tree, d->ino, all, first_asked);
+	listing_unref(all);
 }
 
 static void fetch_page(struct call *c);
 
 static void readdir_done(struct call *c, struct answer *a)
 {
-	struct m_readdir_r page;
+	struct listing *page = NULL;
+	struct m_readdir_r m;
 	struct dir *d = c->dir;
 	uint64_t off;
-	int err = ANSWER(a, readdir_r, &page);
+	int err = ANSWER(a, readdir_r, &m);
 
 	/* A page that gets nowhere would be asked for again and again. */
-	if (!err && !page.n_entries && !page.eof)
+	if (!err && !m.n_entries && !m.eof)
 		err = -EBADMSG;
+	if (!err) {
+		page = listing_new(&m);
+		err = page ? 0 : -ENOMEM;
+	}
 	if (err) {
 		call_fail(c, err);
 		dir_put(d);
 		return;
 	}
-	page_learn(c, &page);
-	page_take(c, a, &page);
+	page_learn(c, &m);
+	page_take(c, page);
 	off = c->off;
-	if (serve(d, c->req, c->size, &c->off, c->plus)) {
+	if (serve_page(d, c->req, c->size, &c->off, c->plus)) {
 		if (c->off != off) {
 			fetch_page(c);
 			return;
@@ -327,7 +399,8 @@ static void list(fuse_req_t req, struct dir *d, size_t size, uint64_t off,
 	struct call *c;
 
 	ops_accessed(ops_of(req), d->ino, 0);
-	if (off && !serve(d, req, size, &off, plus))
+	if (!serve_kept(d, req, size, off, plus) ||
+	    (off && !serve_page(d, req, size, &off, plus)))
 		return;
 	c = call_new(req);
 	if (!c)
