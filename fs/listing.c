@@ -145,6 +145,78 @@ uint32_t listing_seek(const struct listing *l, uint64_t after)
 	return low;
 }
 
+/* ----------------------------------------------------- page after page */
+
+static uint64_t page_end(const struct pages *p)
+{
+	uint32_t n = p->page->n;
+
+	return n ? p->page->entries[n - 1].cookie : p->after;
+}
+
+struct listing *pages_at(const struct pages *p, uint64_t after, uint64_t *end)
+{
+	if (!p->page || after < p->after ||
+	    (after >= page_end(p) && !p->page->eof))
+		return NULL;
+	*end = page_end(p);
+	return listing_ref(p->page);
+}
+
+/* The page that has just come follows the others. */
+static void all_add(struct pages *p, size_t most)
+{
+	struct listing *all = NULL;
+
+	if (p->gapless && p->all && p->all->bytes + p->page->bytes <= most)
+		all = listing_join(p->all, p->page);
+	listing_unref(p->all);
+	p->all = all;
+}
+
+static void page_set(struct pages *p, struct listing *page, uint64_t after)
+{
+	listing_unref(p->page);
+	p->page = page;
+	p->after = after;
+}
+
+int pages_take(struct pages *p, struct listing *page, uint64_t after,
+	       uint64_t asked, size_t most, struct listing **all)
+{
+	if (!after) {
+		p->asked = asked;
+		p->gapless = 1;
+		listing_unref(p->all);
+		p->all = listing_ref(page);
+	} else if (!p->page || after != page_end(p)) {
+		p->gapless = 0;
+	}
+	page_set(p, page, after);
+	if (after)
+		all_add(p, most);
+	*all = NULL;
+	if (!p->gapless || !page->eof)
+		return 0;
+	*all = p->all;
+	p->all = NULL;
+	return 1;
+}
+
+void pages_take_whole(struct pages *p, struct listing *whole)
+{
+	page_set(p, whole, 0);
+	p->gapless = 0;
+	listing_unref(p->all);
+	p->all = NULL;
+}
+
+void pages_fini(struct pages *p)
+{
+	listing_unref(p->page);
+	listing_unref(p->all);
+}
+
 /* --------------------------------------------------------- those kept */
 
 void listings_init(struct listings *ls, size_t most, size_t most_one)

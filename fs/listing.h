@@ -1,6 +1,6 @@
 /*
  * listing -- entries of a directory in the order of their cookies, as the
- * tracker gave them; and those that are kept.
+ * tracker gave them; pages of them as they come; and those that are kept.
  *
  * A listing is one block of memory, made once and never changed after: a page
  * of the tracker's, or several joined.  It says which name is which inode and
@@ -8,8 +8,8 @@
  *
  * Bounded: listings_init() says how many bytes are kept in all, and in one;
  *          the least recently used go first.
- * Threads: any for a listing (the count is atomic); for a struct listings
- *          its owner's lock.
+ * Threads: any for a listing (the count is atomic); for the others their
+ *          owner's lock.
  */
 #ifndef PSPFS_LISTING_H
 #define PSPFS_LISTING_H
@@ -43,6 +43,28 @@ uint32_t listing_count(const struct listing *l);
 void listing_at(const struct listing *l, uint32_t n, struct listed *out);
 /* The first entry after cookie @after. */
 uint32_t listing_seek(const struct listing *l, uint64_t after);
+
+/* What an open directory has been told. */
+struct pages {
+	struct listing *page;	/* the last; NULL: none yet */
+	uint64_t after;		/* its entries follow this cookie */
+	uint64_t asked;		/* for the first one, from the beginning */
+	int gapless;		/* every page since then has come */
+	struct listing *all;	/* then, all of them; NULL: too large */
+};
+
+/* A reference to the page that says what follows cookie @after, and the last
+ * cookie that it speaks of; NULL: another one is needed. */
+struct listing *pages_at(const struct pages *p, uint64_t after,
+			 uint64_t *end);
+/* @page, which it takes, follows cookie @after and was asked for at @asked.
+ * Is it the last of all, without a gap since p->asked?  Then *@all is the
+ * whole, a reference for the caller, or NULL if that is over @most bytes. */
+int pages_take(struct pages *p, struct listing *page, uint64_t after,
+	       uint64_t asked, size_t most, struct listing **all);
+/* @whole, which it takes, is all there is. */
+void pages_take_whole(struct pages *p, struct listing *whole);
+void pages_fini(struct pages *p);
 
 struct kept_listing;
 struct listings {

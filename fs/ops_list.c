@@ -5,12 +5,12 @@
  * What readdirplus hands out is the tree's, which knows whether it still
  * holds; where it does not, the entry goes out as a name only.
  *
- * Happy path: the tree has the listing of the whole directory, under its
- * lease: each read is answered from that.  Else a page is asked for, which
- * the open directory holds until it has another.  A read at offset 0 (open or
- * rewinddir) fetches afresh.  Pages without a gap, from offset 0 to the end,
- * are the listing that the tree then has.  (Cookies are the tracker's in
- * both, and stay: any offset can be read from either.)
+ * Happy path: a read at offset 0 (open or rewinddir) finds the listing of
+ * the whole directory in the tree, under its lease.  Else a page is asked
+ * for.  The open directory holds either until it has another, so that a
+ * listing shows one moment as far as it can.  Pages without a gap, from
+ * offset 0 to the end, are the listing that the tree then has.  (Cookies are
+ * the tracker's in both, and stay: any offset can be read from either.)
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -35,12 +35,8 @@ struct dir {
 	/* guarded by lock */
 	unsigned refs;		/* the handle, reads under way: one that was
 				 * interrupted outlives the handle */
-	struct listing *page;	/* NULL: none yet */
-	uint64_t seen;		/* told_now() before it was asked for */
-	uint64_t after;		/* the page's entries follow this cookie */
-	uint64_t first_asked;	/* when the listing began */
-	int gapless;		/* every page since then was fetched */
-	struct listing *all;	/* then, those pages; NULL: too many */
+	struct pages pages;
+	int kept;		/* the page was the tree's */
 };
 
 static struct dir *dir_get(struct dir *d)
@@ -60,28 +56,9 @@ static void dir_put(struct dir *d)
 	pthread_mutex_unlock(&d->lock);
 	if (left)
 		return;
-	listing_unref(d->page);
-	listing_unref(d->all);
+	pages_fini(&d->pages);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
-}
-
-static uint64_t page_end(const struct dir *d)
-{
-	uint32_t n = listing_count(d->page);
-	struct listed last;
-
-	if (!n)
-		return d->after;
-	listing_at(d->page, n - 1, &last);
-	return last.cookie;
-}
-
-/* Does the page say what follows cookie @after? */
-static int page_covers(const struct dir *d, uint64_t after)
-{
-	return d->page && after >= d->after &&
-	       (after < page_end(d) || listing_eof(d->page));
 }
 
 static uint64_t cookie_of(uint64_t off)
@@ -97,7 +74,7 @@ struct out {
 	char *p;
 	size_t size, used;
 	int plus;
-	uint64_t seen;		/* told_now() before what is known was */
+	uint64_t seen;		/* told_now() before it looks in the tree */
 };
 
 /* Add one entry, whose successor is at @next; 0: there is no room. */
@@ -192,52 +169,6 @@ static void fill(const struct dir *d, struct out *out,
 	}
 }
 
-/* Answer from @l: 0, or -EAGAIN: it shows nothing, and more follows. */
-static int serve(const struct dir *d, const struct listing *l, uint64_t seen,
-		 fuse_req_t req, size_t size, uint64_t off, int plus)
-{
-	struct out out = { .req = req, .ops = ops_of(req), .size = size,
-			   .plus = plus, .seen = seen };
-
-	out.p = malloc(size);
-	if (!out.p) {
-		fuse_reply_err(req, ENOMEM);
-		return 0;
-	}
-	fill(d, &out, l, off);
-	if (!out.used && !listing_eof(l)) {
-		free(out.p);
-		return -EAGAIN;
-	}
-	fuse_reply_buf(req, out.p, out.used);
-	free(out.p);
-	return 0;
-}
-
-/* From the page: 0, or -EAGAIN: it is the wrong one, or shows nothing (*@off
- * then follows it). */
-static int serve_page(struct dir *d, fuse_req_t req, size_t size,
-		      uint64_t *off, int plus)
-{
-	struct listing *l = NULL;
-	uint64_t seen, end = 0;
-	int err = -EAGAIN;
-
-	pthread_mutex_lock(&d->lock);
-	seen = d->seen;
-	if (page_covers(d, cookie_of(*off))) {
-		l = listing_ref(d->page);
-		end = page_end(d);
-	}
-	pthread_mutex_unlock(&d->lock);
-	if (l && serve(d, l, seen, req, size, *off, plus))
-		*off = end;
-	else if (l)
-		err = 0;
-	listing_unref(l);
-	return err;
-}
-
 /* Of how many entries that an answer of @size bytes has are the attributes
  * to be asked for?  (No more than UNKNOWN_MOST + 1.) */
 static int count_unknown(const struct dir *d, struct ops *o,
@@ -263,20 +194,66 @@ static int count_unknown(const struct dir *d, struct ops *o,
 	return n;
 }
 
-/* From what the tree has of the whole directory: 0, or -EAGAIN. */
-static int serve_kept(const struct dir *d, fuse_req_t req, size_t size,
-		      uint64_t off, int plus)
+/* Answer from @l: 0, or -EAGAIN: it shows nothing, and more follows. */
+static int emit_all(const struct dir *d, const struct listing *l,
+		    fuse_req_t req, size_t size, uint64_t off, int plus)
 {
 	struct ops *o = ops_of(req);
-	uint64_t seen = told_now(o->told);
-	struct listing *l = ops_cached_listing(o, d->ino);
-	int err = -EAGAIN;
+	struct out out = { .req = req, .ops = o, .size = size, .plus = plus,
+			   .seen = told_now(o->told) };
 
-	if (l && (!plus || d->tracks ||
-		  count_unknown(d, o, l, size, off) <= UNKNOWN_MOST))
-		err = serve(d, l, seen, req, size, off, plus);
+	out.p = malloc(size);
+	if (!out.p) {
+		fuse_reply_err(req, ENOMEM);
+		return 0;
+	}
+	fill(d, &out, l, off);
+	if (!out.used && !listing_eof(l)) {
+		free(out.p);
+		return -EAGAIN;
+	}
+	fuse_reply_buf(req, out.p, out.used);
+	free(out.p);
+	return 0;
+}
+
+/* From the page: 0, or -EAGAIN: it is the wrong one, or shows nothing (*@off
+ * then follows it), or of what was kept too little is known by now. */
+static int serve(struct dir *d, fuse_req_t req, size_t size, uint64_t *off,
+		 int plus)
+{
+	uint64_t end = 0;
+	int err = -EAGAIN, kept;
+	struct listing *l;
+
+	pthread_mutex_lock(&d->lock);
+	l = pages_at(&d->pages, cookie_of(*off), &end);
+	kept = d->kept;
+	pthread_mutex_unlock(&d->lock);
+	if (l && !(kept && plus && !d->tracks &&
+		   count_unknown(d, ops_of(req), l, size, *off) >
+			   UNKNOWN_MOST)) {
+		err = emit_all(d, l, req, size, *off, plus);
+		if (err)
+			*off = end;
+	}
 	listing_unref(l);
 	return err;
+}
+
+/* From what the tree has of the whole directory: 0, or -EAGAIN. */
+static int serve_kept(struct dir *d, fuse_req_t req, size_t size,
+		      uint64_t off, int plus)
+{
+	struct listing *l = ops_cached_listing(ops_of(req), d->ino);
+
+	if (!l)
+		return -EAGAIN;
+	pthread_mutex_lock(&d->lock);
+	pages_take_whole(&d->pages, l);
+	d->kept = 1;
+	pthread_mutex_unlock(&d->lock);
+	return serve(d, req, size, &off, plus);
 }
 
 /* -------------------------------------------------------------- fetching */
@@ -292,55 +269,24 @@ static void page_learn(struct call *c, const struct m_readdir_r *page)
 	}
 }
 
-/* d->lock is held; the page has just come, and is not the first. */
-static void all_add(struct dir *d)
-{
-	struct listing *all = NULL;
-
-	if (d->gapless && d->all)
-		all = listing_join(d->all, d->page);
-	listing_unref(d->all);
-	d->all = all;
-	if (all && listing_bytes(all) > TREE_LISTING_MAX) {
-		listing_unref(all);
-		d->all = NULL;
-	}
-}
-
 /* Takes @page. */
 static void page_take(struct call *c, struct listing *page)
 {
 	struct dir *d = c->dir;
-	uint64_t after = cookie_of(c->off), first_asked;
-	struct listing *all = NULL;
+	struct listing *all;
+	uint64_t asked;
 	int whole;
 
 	pthread_mutex_lock(&d->lock);
-	if (after && (!d->page || after != page_end(d)))
-		d->gapless = 0;
-	listing_unref(d->page);
-	d->page = page;
-	d->seen = c->seen;
-	d->after = after;
-	if (after) {
-		all_add(d);
-	} else {
-		d->first_asked = c->asked;
-		d->gapless = 1;
-		listing_unref(d->all);
-		d->all = listing_ref(page);
-	}
-	whole = d->gapless && listing_eof(page);
-	first_asked = d->first_asked;
-	if (whole) {
-		all = d->all;
-		d->all = NULL;
-	}
+	d->kept = 0;
+	whole = pages_take(&d->pages, page, cookie_of(c->off), c->asked,
+			   TREE_LISTING_MAX, &all);
+	asked = d->pages.asked;
 	pthread_mutex_unlock(&d->lock);
 	if (whole)
-		tree_put_whole(c->ops->tree, d->ino, first_asked);
+		tree_put_whole(c->ops->tree, d->ino, asked);
 	if (all)
-		tree_put_listing(c->ops->tree, d->ino, all, first_asked);
+		tree_put_listing(c->ops->tree, d->ino, all, asked);
 	listing_unref(all);
 }
 
@@ -369,7 +315,7 @@ static void readdir_done(struct call *c, struct answer *a)
 	page_learn(c, &m);
 	page_take(c, page);
 	off = c->off;
-	if (serve_page(d, c->req, c->size, &c->off, c->plus)) {
+	if (serve(d, c->req, c->size, &c->off, c->plus)) {
 		if (c->off != off) {
 			fetch_page(c);
 			return;
@@ -399,8 +345,8 @@ static void list(fuse_req_t req, struct dir *d, size_t size, uint64_t off,
 	struct call *c;
 
 	ops_accessed(ops_of(req), d->ino, 0);
-	if (!serve_kept(d, req, size, off, plus) ||
-	    (off && !serve_page(d, req, size, &off, plus)))
+	if ((off && !serve(d, req, size, &off, plus)) ||
+	    !serve_kept(d, req, size, off, plus))
 		return;
 	c = call_new(req);
 	if (!c)

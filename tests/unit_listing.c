@@ -95,6 +95,86 @@ static void test_joined(void **state)
 	listing_unref(same);
 }
 
+/* What says what follows @after: how many entries; -1: nothing does. */
+static int at(const struct pages *p, uint64_t after, uint64_t *end)
+{
+	struct listing *l = pages_at(p, after, end);
+	int n = l ? (int)listing_count(l) : -1;
+
+	listing_unref(l);
+	return n;
+}
+
+static void test_pages(void **state)
+{
+	struct pages p = { 0 };
+	struct listing *all;
+	uint64_t end = 0;
+
+	(void)state;
+	assert_int_equal(at(&p, 0, &end), -1);
+	assert_false(pages_take(&p, page(1, 10, 0), 0, 77, SIZE_MAX, &all));
+	assert_null(all);
+	assert_int_equal(at(&p, 0, &end), 10);
+	assert_int_equal(end, 100);
+	assert_int_equal(at(&p, 99, &end), 10);
+	assert_int_equal(at(&p, 100, &end), -1);
+	assert_false(pages_take(&p, page(11, 10, 0), 100, 78, SIZE_MAX, &all));
+	assert_int_equal(at(&p, 99, &end), -1);
+	assert_int_equal(at(&p, 100, &end), 10);
+	assert_true(pages_take(&p, page(21, 5, 1), 200, 79, SIZE_MAX, &all));
+	assert_int_equal(p.asked, 77);
+	assert_int_equal(listing_count(all), 25);
+	for (unsigned i = 0; i < 25; i++)
+		is_entry(all, i, i + 1);
+	/* after the last one there is nothing, which is known */
+	assert_int_equal(at(&p, 250, &end), 5);
+	assert_int_equal(at(&p, 199, &end), -1);
+	pages_take_whole(&p, all);
+	assert_int_equal(at(&p, 0, &end), 25);
+	assert_int_equal(at(&p, 1000, &end), 25);
+	pages_fini(&p);
+}
+
+static void test_pages_with_a_gap(void **state)
+{
+	struct pages p = { 0 };
+	struct listing *all;
+
+	(void)state;
+	/* not from the beginning */
+	assert_false(pages_take(&p, page(5, 5, 1), 40, 1, SIZE_MAX, &all));
+	/* one is missing */
+	assert_false(pages_take(&p, page(1, 10, 0), 0, 2, SIZE_MAX, &all));
+	assert_false(pages_take(&p, page(21, 5, 0), 200, 3, SIZE_MAX, &all));
+	assert_false(pages_take(&p, page(26, 5, 1), 250, 4, SIZE_MAX, &all));
+	assert_null(all);
+	/* some of it came from elsewhere */
+	pages_take_whole(&p, page(1, 10, 1));
+	assert_false(pages_take(&p, page(11, 5, 1), 100, 5, SIZE_MAX, &all));
+	/* from the beginning again, and one that is asked for twice */
+	assert_false(pages_take(&p, page(1, 10, 0), 0, 6, SIZE_MAX, &all));
+	assert_false(pages_take(&p, page(1, 10, 0), 0, 7, SIZE_MAX, &all));
+	assert_true(pages_take(&p, page(11, 1, 1), 100, 8, SIZE_MAX, &all));
+	assert_int_equal(p.asked, 7);
+	assert_int_equal(listing_count(all), 11);
+	listing_unref(all);
+	pages_fini(&p);
+}
+
+static void test_pages_too_large(void **state)
+{
+	struct pages p = { 0 };
+	struct listing *all;
+
+	(void)state;
+	assert_false(pages_take(&p, page(1, SOME, 0), 0, 1, 1000, &all));
+	assert_true(pages_take(&p, page(SOME + 1, 1, 1), 10 * SOME, 2, 1000,
+			       &all));
+	assert_null(all);
+	pages_fini(&p);
+}
+
 static void put(struct listings *ls, uint64_t dir, unsigned n)
 {
 	struct listing *l = page(1, n, 1);
@@ -172,6 +252,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_page), cmocka_unit_test(test_joined),
+		cmocka_unit_test(test_pages),
+		cmocka_unit_test(test_pages_with_a_gap),
+		cmocka_unit_test(test_pages_too_large),
 		cmocka_unit_test(test_kept), cmocka_unit_test(test_bounded),
 	};
 
