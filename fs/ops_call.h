@@ -123,15 +123,18 @@ struct call {
 	int created;		/* by the open that asks */
 	struct dir *dir;
 	char *data;		/* of an append that waits */
+	struct file_handle *handle;	/* see call_hold() */
+	void (*held)(struct call *c, const struct m_attr *a);
 	struct fuse_file_info fi;
 	struct m_setattr set;
 	struct virtual_node node;	/* of .pspfs, that it is about */
 	struct pool_work work;
 };
 
-/* ops_pages.c: the kernel's pages of these open files are not true any more;
- * soon it forgets them.  Does not wait. */
-void ops_pages_gone(struct ops *o, const uint64_t *inos, uint32_t n);
+/* ops_pages.c: the kernel's pages of these, which are open in @files, are not
+ * true any more; soon it forgets them.  Does not wait.  0: it has none. */
+int ops_pages_gone(struct ops *o, struct files *files, const uint64_t *inos,
+		   uint32_t n);
 /* Until it has, at most OPS_FORGET_MS. */
 void ops_pages_wait(struct ops *o);
 int ops_pages_init(struct ops *o);
@@ -205,6 +208,14 @@ void call_setattr(struct call *c, call_fn done);
 int call_setattr_done(struct call *c, struct answer *a,
 		      struct m_setattr_r *m);
 
+/* Open the inode @a, a file or a directory: c->handle.  @held goes on (with
+ * what it has by then) once it is sure that it stays as long as it is open,
+ * whoever removes it.  If that fails the call has ended. */
+void call_hold(struct call *c, const struct m_attr *a,
+	       void (*held)(struct call *c, const struct m_attr *a));
+/* As a getattr that open sends was answered: 0 and the attributes, or the
+ * call has ended. */
+int call_open_getattr(struct call *c, struct answer *a, struct m_attr *out);
 /* The last step of open and create: c->fi says how, @a what. */
 void call_reply_open(struct call *c, const struct m_attr *a, int created);
 

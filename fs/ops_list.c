@@ -29,8 +29,10 @@ enum {
 };
 
 struct dir {
-	uint64_t ino;		/* fixed after opendir, as is tracks */
+	/* fixed after opendir */
+	uint64_t ino;
 	int tracks;		/* of .pspfs/trackers: see ops_opendir_as() */
+	struct file_handle *handle;	/* it is open */
 	pthread_mutex_t lock;
 	/* guarded by lock */
 	unsigned refs;		/* the handle, reads under way: one that was
@@ -57,6 +59,7 @@ static void dir_put(struct dir *d)
 	if (left)
 		return;
 	pages_fini(&d->pages);
+	file_close(d->handle);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
 }
@@ -374,22 +377,57 @@ void ops_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 
 /* ----------------------------------------------------------- the handles */
 
-void ops_opendir_as(fuse_req_t req, uint64_t ino, int tracks,
-		    struct fuse_file_info *fi)
+static void opened(struct call *c, const struct m_attr *a)
 {
 	struct dir *d = calloc(1, sizeof(*d));
 
 	if (!d) {
-		fuse_reply_err(req, ENOMEM);
+		file_close(c->handle);
+		call_fail(c, -ENOMEM);
 		return;
 	}
-	d->ino = ino;
-	d->tracks = tracks;
+	d->ino = a->ino;
+	d->tracks = (int)c->flags;
+	d->handle = c->handle;
 	d->refs = 1;
 	pthread_mutex_init(&d->lock, NULL);
-	fi->fh = (uintptr_t)d;
-	if (fuse_reply_open(req, fi) == -ENOENT)
+	c->fi.fh = (uintptr_t)d;
+	if (fuse_reply_open(c->req, &c->fi) == -ENOENT)
 		dir_put(d);	/* interrupted: there is no releasedir */
+	call_free(c);
+}
+
+static void open_with(struct call *c, const struct m_attr *a)
+{
+	if (S_ISDIR(a->mode))
+		call_hold(c, a, opened);
+	else
+		call_fail(c, -ENOTDIR);
+}
+
+static void open_got(struct call *c, struct answer *a)
+{
+	struct m_attr attr;
+
+	if (!call_open_getattr(c, a, &attr))
+		open_with(c, &attr);
+}
+
+void ops_opendir_as(fuse_req_t req, uint64_t ino, int tracks,
+		    struct fuse_file_info *fi)
+{
+	struct call *c = call_new(req);
+	struct m_attr attr;
+
+	if (!c)
+		return;
+	c->ino = ino;
+	c->fi = *fi;
+	c->flags = (uint32_t)tracks;
+	if (!ops_cached(c->ops, ino, &attr))
+		open_with(c, &attr);
+	else
+		call_getattr(c, open_got);
 }
 
 void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
