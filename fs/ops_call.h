@@ -253,6 +253,10 @@ void ops_kernel_lost(struct ops *o);
 /* Attributes changed here, by no call of the kernel's that would tell it;
  * @open: it has the inode open. */
 void ops_kernel_attr(struct ops *o, uint64_t ino, int open);
+/* The kernel asked for a change of this directory's entries, or of its place,
+ * and will forget its attributes when that is answered; but it would still
+ * take in an older answer about them, on its way now.  The tree knows. */
+void ops_kernel_changed(struct ops *o, uint64_t ino);
 
 /* ops_dir.c */
 void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
