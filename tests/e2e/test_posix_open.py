@@ -38,7 +38,8 @@ for how, removal in (("rmdir", [("rmdir", "d")]), ("rename", [("mkdir", "e"), ("
            ("pause", REAPED_S), ("fstat", "h"), ("fchdir_ls", "h"), ("getdents", "h"), ("fchdir_open", "h", "."),
            ("fchdir_open", "h", ".."), ("fchdir_open", "h", "x"), ("fchdir_create", "h", "x"),
            ("fchdir_mkdir", "h", "x"), ("fchmod", "h", 0o711), ("fchown", "h", 3, 4),
-           ("fsetx", "h", "user.a", b"1"), ("fgetx", "h", "user.a"), ("fsync", "h"), ("fstat", "h"), ("open", "i", "d", os.O_RDONLY), ("fstat", "h", "mode", "nlink"), ("shut", "h"),
+           ("fsetx", "h", "user.a", b"1"), ("fgetx", "h", "user.a"), ("fsync", "h"), ("fstat", "h"),
+           ("open", "i", "d", os.O_RDONLY), ("fstat", "h", "mode", "nlink"), ("shut", "h"),
            ("fstat", "i", "nlink"), ("ls", "."))
     T.case(f"removed_dir_two_{how}", ("mkdir", "d"), ("open", "h", "d", os.O_RDONLY), ("pause",),
            ("open", "i", "d", os.O_RDONLY), *removal, ("fstat", "h", "nlink"), ("fstat", "i", "nlink"), ("shut", "h"),
