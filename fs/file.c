@@ -112,6 +112,7 @@ static struct file *file_new(struct files *fs, const struct m_attr *attr)
 		return NULL;
 	f->fs = fs;
 	f->ino = attr->ino;
+	f->is_dir = S_ISDIR(attr->mode);
 	f->slot_size = attr->slot_size;
 	f->attr = *attr;
 	f->page_slots = FILE_PAGE_SLOTS;
@@ -147,7 +148,8 @@ int file_open(struct files *fs, const struct m_attr *attr, int append,
 	struct file_handle *h;
 	struct file *f;
 
-	if (attr->slot_size < FILE_SLOT_MIN || attr->slot_size > FILE_SLOT_MAX)
+	if (!S_ISDIR(attr->mode) && (attr->slot_size < FILE_SLOT_MIN ||
+				     attr->slot_size > FILE_SLOT_MAX))
 		return -EIO;
 	h = calloc(1, sizeof(*h));
 	if (!h)
@@ -244,6 +246,18 @@ int files_has_handles(struct files *fs, uint64_t ino)
 	pthread_mutex_lock(&fs->lock);
 	f = find(fs, ino);
 	yes = f && f->handles;
+	pthread_mutex_unlock(&fs->lock);
+	return yes;
+}
+
+int files_has_pages(struct files *fs, uint64_t ino)
+{
+	struct file *f;
+	int yes;
+
+	pthread_mutex_lock(&fs->lock);
+	f = find(fs, ino);
+	yes = f && f->handles && !f->is_dir;
 	pthread_mutex_unlock(&fs->lock);
 	return yes;
 }

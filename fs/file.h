@@ -1,7 +1,8 @@
 /*
  * file -- the content of files: map, dirty data, reading, writing.
  *
- * One struct file for each inode that is open or has data under way.  It
+ * One struct file for each inode that is open or has data under way (a
+ * directory that is open, too: it has no content, but lives as long).  It
  * holds the slots' map (valid under the inode's lease), the dirty ranges not
  * yet sent (a buffer a slot), and the sealed extents (being uploaded or
  * waiting for their commit), oldest first.  A read merges all three, newest
@@ -109,6 +110,8 @@ uint32_t files_revoked(struct files *fs, uint64_t *inos, uint32_t n);
 void files_lost(struct files *fs, uint64_t **open, uint32_t *n_open);
 /* Has the kernel a handle of it? */
 int files_has_handles(struct files *fs, uint64_t ino);
+/* Likewise, and pages of its content, perhaps? */
+int files_has_pages(struct files *fs, uint64_t ino);
 /* Is it open here?  If so the tracker is taken to know, and told when that
  * ends.  (after unlink: release it if not; link_ops.still_open) */
 int files_is_open(struct files *fs, uint64_t ino);

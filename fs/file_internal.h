@@ -231,9 +231,10 @@ struct files {
 
 struct file {
 	UT_hash_handle hh;
-	struct files *fs;	/* these three are fixed */
+	struct files *fs;	/* fixed, as the next three */
 	uint64_t ino;
 	uint32_t slot_size;
+	int is_dir;		/* nothing but open */
 
 	/* guarded by fs->lock */
 	int refs, handles;

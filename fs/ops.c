@@ -222,8 +222,7 @@ uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n)
 	ops_kernel_revoked(o, inos, n);
 	if (files) {
 		open = files_revoked(files, inos, n);
-		ops_pages_gone(o, inos, open);
-		if (open)
+		if (ops_pages_gone(o, files, inos, open))
 			ops_pages_wait(o);
 		ops_files_done(o);
 	}
@@ -254,7 +253,7 @@ void ops_lost(void *arg, uint64_t **open, uint32_t *n_open)
 	*n_open = 0;
 	if (files) {
 		files_lost(files, open, n_open);
-		ops_pages_gone(o, *open, *n_open);
+		ops_pages_gone(o, files, *open, *n_open);
 		ops_files_done(o);
 	}
 }
@@ -348,6 +347,16 @@ int ops_cached_name(struct ops *o, uint64_t dir, const char *name,
 	int err = tree_lookup(o->tree, dir, str_of(name), out);
 
 	return link_leased(o->link) ? err : -EAGAIN;
+}
+
+struct listing *ops_cached_listing(struct ops *o, uint64_t dir)
+{
+	struct listing *l = tree_listing(o->tree, dir);
+
+	if (link_leased(o->link))
+		return l;
+	listing_unref(l);
+	return NULL;
 }
 
 int ops_name(char out[OPS_NAME], const char *name)

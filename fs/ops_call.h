@@ -123,15 +123,18 @@ struct call {
 	int created;		/* by the open that asks */
 	struct dir *dir;
 	char *data;		/* of an append that waits */
+	struct file_handle *handle;	/* see call_hold() */
+	void (*held)(struct call *c, const struct m_attr *a);
 	struct fuse_file_info fi;
 	struct m_setattr set;
 	struct virtual_node node;	/* of .pspfs, that it is about */
 	struct pool_work work;
 };
 
-/* ops_pages.c: the kernel's pages of these open files are not true any more;
- * soon it forgets them.  Does not wait. */
-void ops_pages_gone(struct ops *o, const uint64_t *inos, uint32_t n);
+/* ops_pages.c: the kernel's pages of these, which are open in @files, are not
+ * true any more; soon it forgets them.  Does not wait.  0: it has none. */
+int ops_pages_gone(struct ops *o, struct files *files, const uint64_t *inos,
+		   uint32_t n);
 /* Until it has, at most OPS_FORGET_MS. */
 void ops_pages_wait(struct ops *o);
 int ops_pages_init(struct ops *o);
@@ -150,6 +153,8 @@ void ops_stat(struct ops *o, const struct m_attr *attr, struct stat *st);
 int ops_cached(struct ops *o, uint64_t ino, struct m_attr *out);
 int ops_cached_name(struct ops *o, uint64_t dir, const char *name,
 		    struct m_attr *out);
+/* All that @dir holds, a reference; NULL: it is to be asked for. */
+struct listing *ops_cached_listing(struct ops *o, uint64_t dir);
 
 /* NULL: @req was answered with ENOMEM. */
 struct call *call_new(fuse_req_t req);
@@ -203,6 +208,14 @@ void call_setattr(struct call *c, call_fn done);
 int call_setattr_done(struct call *c, struct answer *a,
 		      struct m_setattr_r *m);
 
+/* Open the inode @a, a file or a directory: c->handle.  @held goes on (with
+ * what it has by then) once it is sure that it stays as long as it is open,
+ * whoever removes it.  If that fails the call has ended. */
+void call_hold(struct call *c, const struct m_attr *a,
+	       void (*held)(struct call *c, const struct m_attr *a));
+/* As a getattr that open sends was answered: 0 and the attributes, or the
+ * call has ended. */
+int call_open_getattr(struct call *c, struct answer *a, struct m_attr *out);
 /* The last step of open and create: c->fi says how, @a what. */
 void call_reply_open(struct call *c, const struct m_attr *a, int created);
 
@@ -240,6 +253,10 @@ void ops_kernel_lost(struct ops *o);
 /* Attributes changed here, by no call of the kernel's that would tell it;
  * @open: it has the inode open. */
 void ops_kernel_attr(struct ops *o, uint64_t ino, int open);
+/* The kernel asked for a change of this directory's entries, or of its place,
+ * and will forget its attributes when that is answered; but it would still
+ * take in an older answer about them, on its way now.  The tree knows. */
+void ops_kernel_changed(struct ops *o, uint64_t ino);
 
 /* ops_dir.c */
 void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);

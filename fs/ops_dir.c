@@ -43,6 +43,7 @@ static void settle(struct call *c, const struct m_attr *parent, uint64_t ino)
 	tree_settle_name(c->ops->tree, c->parent, str_of(c->name), ino,
 			 c->asked);
 	call_changed(c, parent);
+	ops_kernel_changed(c->ops, c->parent);
 }
 
 /* --------------------------------------------------------------- look-up */
@@ -371,6 +372,10 @@ static void rename_settle(struct call *c, const struct m_rename_r *m)
 		tree_touch(t, m->gone);
 	else if (c->ino)
 		tree_touch(t, c->ino);
+	ops_kernel_changed(c->ops, c->parent);
+	if (c->newparent != c->parent)
+		ops_kernel_changed(c->ops, c->newparent);
+	ops_kernel_changed(c->ops, m->attr.ino);
 }
 
 static void rename_done(struct call *c, struct answer *a)

@@ -51,12 +51,13 @@ static void seen_drop(struct ops *o, uint64_t ino)
 
 /* ---------------------------------------------------------------- opening */
 
-/* The last step; the handle is in c->fi. */
+/* The last step. */
 static void opened(struct call *c, const struct m_attr *a)
 {
 	struct fuse_entry_param e;
 	int err;
 
+	c->fi.fh = (uintptr_t)c->handle;
 	/* a read that the page cache would answer could not be noted */
 	c->fi.keep_cache = seen_same(c->ops, a) &&
 			   (!c->ops->atimes || !atimes_due(a, INT64_MIN));
@@ -75,7 +76,7 @@ static void opened(struct call *c, const struct m_attr *a)
 		err = fuse_reply_open(c->req, &c->fi);
 	}
 	if (err == -ENOENT)
-		file_close(handle(&c->fi));	/* interrupted: no release */
+		file_close(c->handle);	/* interrupted: no release */
 	call_free(c);
 }
 
@@ -86,30 +87,31 @@ static void open_fail(struct call *c, int err)
 	call_fail(c, err == -ENOENT ? -ESTALE : err);
 }
 
-static int open_learned(struct call *c, struct answer *a, struct m_attr *out)
+int call_open_getattr(struct call *c, struct answer *a, struct m_attr *out)
 {
 	struct m_getattr_r m;
 	int err = ANSWER(a, getattr_r, &m);
 
-	if (err)
+	if (err) {
+		open_fail(c, err);
 		return err;
+	}
 	call_learned(c, &m.attr);
 	*out = m.attr;
 	return 0;
 }
 
-static void open_sure(struct call *c, struct answer *a)
+static void hold_sure(struct call *c, struct answer *a)
 {
+	struct file_handle *h = c->handle;
 	struct m_attr attr;
-	int err = open_learned(c, a, &attr);
 
-	if (err) {
-		file_close(handle(&c->fi));
-		open_fail(c, err);
+	if (call_open_getattr(c, a, &attr)) {
+		file_close(h);
 		return;
 	}
 	ops_name_gone(c->ops, attr.ino, attr.nlink);
-	opened(c, &attr);
+	c->held(c, &attr);
 }
 
 /*
@@ -118,24 +120,30 @@ static void open_sure(struct call *c, struct answer *a)
  * known of the inode says whether there was one, and if so we ask again.
  * So we do when it has no name any more: this mount may have released it.
  */
-void call_reply_open(struct call *c, const struct m_attr *a, int created)
+void call_hold(struct call *c, const struct m_attr *a,
+	       void (*held)(struct call *c, const struct m_attr *a))
 {
-	struct file_handle *h;
 	struct m_attr still;
-	int err = file_open(c->ops->files, a, c->fi.flags & O_APPEND, &h);
+	int err = file_open(c->ops->files, a, c->fi.flags & O_APPEND,
+			    &c->handle);
 
-	held_named(c->ops->held, c->name, a->ino);
 	if (err) {
 		call_fail(c, err);
 		return;
 	}
-	c->fi.fh = (uintptr_t)h;
-	c->created = created;
 	c->ino = a->ino;
+	c->held = held;
 	if (!ops_cached(c->ops, a->ino, &still) && a->nlink && still.nlink)
-		opened(c, a);
+		held(c, a);
 	else
-		call_getattr(c, open_sure);
+		call_getattr(c, hold_sure);
+}
+
+void call_reply_open(struct call *c, const struct m_attr *a, int created)
+{
+	held_named(c->ops->held, c->name, a->ino);
+	c->created = created;
+	call_hold(c, a, opened);
 }
 
 static void truncated(struct call *c, struct answer *a)
@@ -172,11 +180,8 @@ static void open_with(struct call *c, const struct m_attr *a)
 static void open_got(struct call *c, struct answer *a)
 {
 	struct m_attr attr;
-	int err = open_learned(c, a, &attr);
 
-	if (err)
-		open_fail(c, err);
-	else
+	if (!call_open_getattr(c, a, &attr))
 		open_with(c, &attr);
 }
 

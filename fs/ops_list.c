@@ -1,11 +1,16 @@
 /*
  * ops_list -- listing directories, a page of entries at a time.
  *
- * An open directory holds the page that was fetched last.  "." and ".." have
- * the offsets 1 and 2; the tracker's cookies are larger.  A read at offset 0
- * (open or rewinddir) fetches afresh.  What readdirplus hands out is the
- * tree's, which knows whether it still holds; where it does not, the entry
- * goes out as a name only.
+ * "." and ".." have the offsets 1 and 2; the tracker's cookies are larger.
+ * What readdirplus hands out is the tree's, which knows whether it still
+ * holds; where it does not, the entry goes out as a name only.
+ *
+ * Happy path: a read at offset 0 (open or rewinddir) finds the listing of
+ * the whole directory in the tree, under its lease.  Else a page is asked
+ * for.  The open directory holds either until it has another, so that a
+ * listing shows one moment as far as it can.  Pages without a gap, from
+ * offset 0 to the end, are the listing that the tree then has.  (Cookies are
+ * the tracker's in both, and stay: any offset can be read from either.)
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,31 +23,23 @@ enum {
 	PAGE_ENTRIES = 1024,
 	OFF_DOT = 1,
 	OFF_DOTDOT = 2,
+	/* A look-up each for what the tree does not know, or one page for
+	 * all of it? */
+	UNKNOWN_MOST = 1,
 };
 
 struct dir {
-	uint64_t ino;		/* fixed after opendir, as is tracks */
+	/* fixed after opendir */
+	uint64_t ino;
 	int tracks;		/* of .pspfs/trackers: see ops_opendir_as() */
+	struct file_handle *handle;	/* it is open */
 	pthread_mutex_t lock;
 	/* guarded by lock */
 	unsigned refs;		/* the handle, reads under way: one that was
 				 * interrupted outlives the handle */
-	struct buf *body;	/* of the page; NULL: none yet */
-	struct arena arena;
-	struct m_readdir_r page;
-	uint64_t seen;		/* told_now() before it was asked for */
-	uint64_t after;		/* the page's entries follow this cookie */
-	uint64_t first_asked;	/* when the listing began */
-	int gapless;		/* every page since then was fetched */
+	struct pages pages;
+	int kept;		/* the page was the tree's */
 };
-
-static void page_drop(struct dir *d)
-{
-	buf_unref(d->body);
-	d->body = NULL;
-	arena_fini(&d->arena);
-	d->page = (struct m_readdir_r){ 0 };
-}
 
 static struct dir *dir_get(struct dir *d)
 {
@@ -61,23 +58,10 @@ static void dir_put(struct dir *d)
 	pthread_mutex_unlock(&d->lock);
 	if (left)
 		return;
-	page_drop(d);
+	pages_fini(&d->pages);
+	file_close(d->handle);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
-}
-
-static uint64_t page_end(const struct dir *d)
-{
-	uint32_t n = d->page.n_entries;
-
-	return n ? d->page.entries[n - 1].cookie : d->after;
-}
-
-/* Does the page say what follows cookie @after? */
-static int page_covers(const struct dir *d, uint64_t after)
-{
-	return d->body && after >= d->after &&
-	       (after < page_end(d) || d->page.eof);
 }
 
 static uint64_t cookie_of(uint64_t off)
@@ -93,6 +77,7 @@ struct out {
 	char *p;
 	size_t size, used;
 	int plus;
+	uint64_t seen;		/* told_now() before it looks in the tree */
 };
 
 /* Add one entry, whose successor is at @next; 0: there is no room. */
@@ -126,11 +111,11 @@ static int emit_dot(struct out *out, const char *name, uint64_t ino,
 /* What nobody is shown in @d: a real .pspfs at the mount's top (made through
  * another mount, of a directory above), and what has no tracker file. */
 static int hidden(const struct dir *d, const struct out *out,
-		  const struct m_entry *e)
+		  const struct listed *e)
 {
 	if (d->ino == out->ops->root && str_eq(e->name, STR_LIT(VIRTUAL_NAME)))
 		return 1;
-	return d->tracks && !S_ISREG(e->attr.mode) && !S_ISDIR(e->attr.mode);
+	return d->tracks && !S_ISREG(e->mode) && !S_ISDIR(e->mode);
 }
 
 /* With all that is known of it: the kernel, which has the directory locked,
@@ -141,7 +126,7 @@ static int emit_known(const struct dir *d, struct out *out, const char *name,
 	struct fuse_entry_param e;
 
 	ops_entry(out->ops, a, &e);
-	ops_entry_told(out->ops, d->ino, str_of(name), 1, d->seen, 0, a->ino,
+	ops_entry_told(out->ops, d->ino, str_of(name), 1, out->seen, 0, a->ino,
 		       &e);
 	if (emit(out, name, &e, next))
 		return 1;
@@ -150,89 +135,128 @@ static int emit_known(const struct dir *d, struct out *out, const char *name,
 }
 
 static int emit_entry(const struct dir *d, struct out *out,
-		      const struct m_entry *entry)
+		      const struct listed *l)
 {
 	struct fuse_entry_param e = { 0 };
 	char name[OPS_NAME + sizeof(TRACK_SUFFIX)];
 	struct m_attr attr;
 
-	memcpy(name, entry->name.p, entry->name.len);
-	name[entry->name.len] = '\0';
+	memcpy(name, l->name.p, l->name.len);
+	name[l->name.len] = '\0';
 	if (!d->tracks && out->plus &&
 	    !ops_cached_name(out->ops, d->ino, name, &attr))
-		return emit_known(d, out, name, &attr, entry->cookie);
-	e.attr.st_ino = entry->attr.ino;
-	e.attr.st_mode = entry->attr.mode;
-	if (d->tracks && S_ISREG(entry->attr.mode))
+		return emit_known(d, out, name, &attr, l->cookie);
+	e.attr.st_ino = l->ino;
+	e.attr.st_mode = l->mode;
+	if (d->tracks && S_ISREG(l->mode))
 		strcat(name, TRACK_SUFFIX);
-	return emit(out, name, &e, entry->cookie);
+	return emit(out, name, &e, l->cookie);
 }
 
-/* The first entry after cookie @after: they are in order. */
-static uint32_t page_seek(const struct m_readdir_r *page, uint64_t after)
-{
-	uint32_t low = 0, high = page->n_entries, mid;
-
-	while (low < high) {
-		mid = low + (high - low) / 2;
-		if (page->entries[mid].cookie <= after)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
-}
-
-/* d->lock is held; the page covers @off. */
-static void fill(struct dir *d, struct out *out, uint64_t off)
+static void fill(const struct dir *d, struct out *out,
+		 const struct listing *l, uint64_t off)
 {
 	/* Nobody sees above the root of the mount. */
-	uint64_t up = d->ino == out->ops->root ? d->ino : d->page.parent;
+	uint64_t up = d->ino == out->ops->root ? d->ino : listing_parent(l);
+	struct listed e;
 	uint32_t i;
 
 	if (off < OFF_DOT && !emit_dot(out, ".", d->ino, OFF_DOT))
 		return;
 	if (off < OFF_DOTDOT && !emit_dot(out, "..", up, OFF_DOTDOT))
 		return;
-	for (i = page_seek(&d->page, cookie_of(off)); i < d->page.n_entries;
-	     i++)
-		if (!hidden(d, out, &d->page.entries[i]) &&
-		    !emit_entry(d, out, &d->page.entries[i]))
+	for (i = listing_seek(l, cookie_of(off)); i < listing_count(l); i++) {
+		listing_at(l, i, &e);
+		if (!hidden(d, out, &e) && !emit_entry(d, out, &e))
 			return;
+	}
 }
 
-/* Answer from the page: 0, or -EAGAIN: it is the wrong one, or shows nothing
- * (*@off then follows it). */
-static int serve(struct dir *d, fuse_req_t req, size_t size, uint64_t *off,
-		 int plus)
+/* Of how many entries that an answer of @size bytes has are the attributes
+ * to be asked for?  (No more than UNKNOWN_MOST + 1.) */
+static int count_unknown(const struct dir *d, struct ops *o,
+			 const struct listing *l, size_t size, uint64_t off)
 {
-	int fits;
+	char name[OPS_NAME];
+	struct m_attr attr;
+	struct listed e;
+	size_t need;
+	int n = 0;
 
-	struct out out = { .req = req, .ops = ops_of(req), .size = size,
-			   .plus = plus };
+	for (uint32_t i = listing_seek(l, cookie_of(off));
+	     i < listing_count(l) && n <= UNKNOWN_MOST; i++) {
+		listing_at(l, i, &e);
+		memcpy(name, e.name.p, e.name.len);
+		name[e.name.len] = '\0';
+		need = fuse_add_direntry_plus(NULL, NULL, 0, name, NULL, 0);
+		if (need > size)
+			break;
+		size -= need;
+		n += ops_cached_name(o, d->ino, name, &attr) != 0;
+	}
+	return n;
+}
+
+/* Answer from @l: 0, or -EAGAIN: it shows nothing, and more follows. */
+static int emit_all(const struct dir *d, const struct listing *l,
+		    fuse_req_t req, size_t size, uint64_t off, int plus)
+{
+	struct ops *o = ops_of(req);
+	struct out out = { .req = req, .ops = o, .size = size, .plus = plus,
+			   .seen = told_now(o->told) };
 
 	out.p = malloc(size);
 	if (!out.p) {
 		fuse_reply_err(req, ENOMEM);
 		return 0;
 	}
-	pthread_mutex_lock(&d->lock);
-	fits = page_covers(d, cookie_of(*off));
-	if (fits) {
-		fill(d, &out, *off);
-		if (!out.used && !d->page.eof) {
-			*off = page_end(d);
-			fits = 0;
-		}
-	}
-	pthread_mutex_unlock(&d->lock);
-	if (!fits) {
+	fill(d, &out, l, off);
+	if (!out.used && !listing_eof(l)) {
 		free(out.p);
 		return -EAGAIN;
 	}
 	fuse_reply_buf(req, out.p, out.used);
 	free(out.p);
 	return 0;
+}
+
+/* From the page: 0, or -EAGAIN: it is the wrong one, or shows nothing (*@off
+ * then follows it), or of what was kept too little is known by now. */
+static int serve(struct dir *d, fuse_req_t req, size_t size, uint64_t *off,
+		 int plus)
+{
+	uint64_t end = 0;
+	int err = -EAGAIN, kept;
+	struct listing *l;
+
+	pthread_mutex_lock(&d->lock);
+	l = pages_at(&d->pages, cookie_of(*off), &end);
+	kept = d->kept;
+	pthread_mutex_unlock(&d->lock);
+	if (l && !(kept && plus && !d->tracks &&
+		   count_unknown(d, ops_of(req), l, size, *off) >
+			   UNKNOWN_MOST)) {
+		err = emit_all(d, l, req, size, *off, plus);
+		if (err)
+			*off = end;
+	}
+	listing_unref(l);
+	return err;
+}
+
+/* From what the tree has of the whole directory: 0, or -EAGAIN. */
+static int serve_kept(struct dir *d, fuse_req_t req, size_t size,
+		      uint64_t off, int plus)
+{
+	struct listing *l = ops_cached_listing(ops_of(req), d->ino);
+
+	if (!l)
+		return -EAGAIN;
+	pthread_mutex_lock(&d->lock);
+	pages_take_whole(&d->pages, l);
+	d->kept = 1;
+	pthread_mutex_unlock(&d->lock);
+	return serve(d, req, size, &off, plus);
 }
 
 /* -------------------------------------------------------------- fetching */
@@ -248,54 +272,51 @@ static void page_learn(struct call *c, const struct m_readdir_r *page)
 	}
 }
 
-/* Takes the answer's body and arena. */
-static void page_take(struct call *c, struct answer *a,
-		      const struct m_readdir_r *page)
+/* Takes @page. */
+static void page_take(struct call *c, struct listing *page)
 {
 	struct dir *d = c->dir;
-	uint64_t after = cookie_of(c->off), first_asked;
+	struct listing *all;
+	uint64_t asked;
 	int whole;
 
 	pthread_mutex_lock(&d->lock);
-	if (!after) {
-		d->first_asked = c->asked;
-		d->gapless = 1;
-	} else if (!d->body || after != page_end(d)) {
-		d->gapless = 0;
-	}
-	page_drop(d);
-	d->body = buf_ref(a->buf);
-	d->arena = a->arena;
-	a->arena = ARENA_INIT;
-	d->page = *page;
-	d->seen = c->seen;
-	d->after = after;
-	whole = d->gapless && page->eof;
-	first_asked = d->first_asked;
+	d->kept = 0;
+	whole = pages_take(&d->pages, page, cookie_of(c->off), c->asked,
+			   TREE_LISTING_MAX, &all);
+	asked = d->pages.asked;
 	pthread_mutex_unlock(&d->lock);
 	if (whole)
-		tree_put_whole(c->ops->tree, d->ino, first_asked);
+		tree_put_whole(c->ops->tree, d->ino, asked);
+	if (all)
+		tree_put_listing(c->ops->tree, d->ino, all, asked);
+	listing_unref(all);
 }
 
 static void fetch_page(struct call *c);
 
 static void readdir_done(struct call *c, struct answer *a)
 {
-	struct m_readdir_r page;
+	struct listing *page = NULL;
+	struct m_readdir_r m;
 	struct dir *d = c->dir;
 	uint64_t off;
-	int err = ANSWER(a, readdir_r, &page);
+	int err = ANSWER(a, readdir_r, &m);
 
 	/* A page that gets nowhere would be asked for again and again. */
-	if (!err && !page.n_entries && !page.eof)
+	if (!err && !m.n_entries && !m.eof)
 		err = -EBADMSG;
+	if (!err) {
+		page = listing_new(&m);
+		err = page ? 0 : -ENOMEM;
+	}
 	if (err) {
 		call_fail(c, err);
 		dir_put(d);
 		return;
 	}
-	page_learn(c, &page);
-	page_take(c, a, &page);
+	page_learn(c, &m);
+	page_take(c, page);
 	off = c->off;
 	if (serve(d, c->req, c->size, &c->off, c->plus)) {
 		if (c->off != off) {
@@ -327,7 +348,8 @@ static void list(fuse_req_t req, struct dir *d, size_t size, uint64_t off,
 	struct call *c;
 
 	ops_accessed(ops_of(req), d->ino, 0);
-	if (off && !serve(d, req, size, &off, plus))
+	if ((off && !serve(d, req, size, &off, plus)) ||
+	    !serve_kept(d, req, size, off, plus))
 		return;
 	c = call_new(req);
 	if (!c)
@@ -355,22 +377,57 @@ void ops_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 
 /* ----------------------------------------------------------- the handles */
 
-void ops_opendir_as(fuse_req_t req, uint64_t ino, int tracks,
-		    struct fuse_file_info *fi)
+static void opened(struct call *c, const struct m_attr *a)
 {
 	struct dir *d = calloc(1, sizeof(*d));
 
 	if (!d) {
-		fuse_reply_err(req, ENOMEM);
+		file_close(c->handle);
+		call_fail(c, -ENOMEM);
 		return;
 	}
-	d->ino = ino;
-	d->tracks = tracks;
+	d->ino = a->ino;
+	d->tracks = (int)c->flags;
+	d->handle = c->handle;
 	d->refs = 1;
 	pthread_mutex_init(&d->lock, NULL);
-	fi->fh = (uintptr_t)d;
-	if (fuse_reply_open(req, fi) == -ENOENT)
+	c->fi.fh = (uintptr_t)d;
+	if (fuse_reply_open(c->req, &c->fi) == -ENOENT)
 		dir_put(d);	/* interrupted: there is no releasedir */
+	call_free(c);
+}
+
+static void open_with(struct call *c, const struct m_attr *a)
+{
+	if (S_ISDIR(a->mode))
+		call_hold(c, a, opened);
+	else
+		call_fail(c, -ENOTDIR);
+}
+
+static void open_got(struct call *c, struct answer *a)
+{
+	struct m_attr attr;
+
+	if (!call_open_getattr(c, a, &attr))
+		open_with(c, &attr);
+}
+
+void ops_opendir_as(fuse_req_t req, uint64_t ino, int tracks,
+		    struct fuse_file_info *fi)
+{
+	struct call *c = call_new(req);
+	struct m_attr attr;
+
+	if (!c)
+		return;
+	c->ino = ino;
+	c->fi = *fi;
+	c->flags = (uint32_t)tracks;
+	if (!ops_cached(c->ops, ino, &attr))
+		open_with(c, &attr);
+	else
+		call_getattr(c, open_got);
 }
 
 void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -14,7 +14,8 @@
  * is the first thing it does: what is asked once the revocation is
  * acknowledged, and the change returned, is asked after it.
  *
- * Due inodes are a set, no longer than the list of open files.
+ * Due inodes are a set, no longer than the list of open files.  Directories
+ * have no pages.
  */
 #include <stdlib.h>
 #include <time.h>
@@ -61,7 +62,7 @@ static void forget(struct pool_work *w)
 
 		if (!files)
 			continue;
-		if (files_has_handles(files, ino))
+		if (files_has_pages(files, ino))
 			kernel_pages_gone(ops_fuse_ino(o, ino));
 		ops_files_done(o);
 	}
@@ -101,16 +102,23 @@ static struct forget *idle(struct ops *o)
 	return NULL;
 }
 
-void ops_pages_gone(struct ops *o, const uint64_t *inos, uint32_t n)
+int ops_pages_gone(struct ops *o, struct files *files, const uint64_t *inos,
+		   uint32_t n)
 {
-	uint32_t missed = 0;
+	uint32_t missed = 0, due = 0;
 	struct forget *g;
 
-	if (!n)
-		return;
-	pthread_mutex_lock(&o->lock);
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n; i++) {
+		if (!files_has_pages(files, inos[i]))
+			continue;
+		due++;
+		pthread_mutex_lock(&o->lock);
 		missed += !add(o, inos[i]);
+		pthread_mutex_unlock(&o->lock);
+	}
+	if (!due)
+		return 0;
+	pthread_mutex_lock(&o->lock);
 	g = idle(o);
 	pthread_mutex_unlock(&o->lock);
 	if (missed)
@@ -118,6 +126,7 @@ void ops_pages_gone(struct ops *o, const uint64_t *inos, uint32_t n)
 			  "there before another mount changed it", missed);
 	if (g)
 		pool_run(o->pages, &g->work);
+	return 1;
 }
 
 void ops_pages_wait(struct ops *o)

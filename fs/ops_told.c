@@ -338,6 +338,11 @@ void ops_kernel_lost(struct ops *o)
 	told_list_fini(&list);
 }
 
+void ops_kernel_changed(struct ops *o, uint64_t ino)
+{
+	kernel_attr_gone(ops_fuse_ino(o, ino));
+}
+
 void ops_kernel_attr(struct ops *o, uint64_t ino, int open)
 {
 	struct told_list list;

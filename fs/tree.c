@@ -2,8 +2,9 @@
  * tree -- see tree.h.
  *
  * Time here is a counter, t->now, that every revocation and every touch
- * moves on.  revoked[] and changed[] say when something that hashes there was
- * last revoked or touched: a collision only makes an answer not believed.
+ * moves on.  revoked[], changed[] and renamed[] say when something that
+ * hashes there was last revoked or touched: a collision only makes an answer
+ * not believed.  A listing that is kept goes when its own directory does.
  */
 #include "tree.h"
 
@@ -53,6 +54,26 @@ static int name_believed(const struct tree *t, uint64_t dir,
 	       t->changed[hash_key(k)] <= asked;
 }
 
+/* ".." changes with the attributes of the directory itself. */
+static int listing_believed(const struct tree *t, uint64_t dir, uint64_t asked)
+{
+	return attr_believed(t, dir, asked) &&
+	       t->renamed[hash_ino(dir)] <= asked;
+}
+
+static void changed(struct tree *t, uint64_t ino)
+{
+	t->changed[hash_ino(ino)] = ++t->now;
+	listings_drop(&t->listings, ino);
+}
+
+static void renamed(struct tree *t, uint64_t dir, const struct key *k)
+{
+	t->changed[hash_key(k)] = ++t->now;
+	t->renamed[hash_ino(dir)] = t->now;
+	listings_drop(&t->listings, dir);
+}
+
 /* ------------------------------------------------------------- interface */
 
 int tree_new(struct tree **out, size_t most)
@@ -65,6 +86,7 @@ int tree_new(struct tree **out, size_t most)
 	pthread_mutex_init(&t->lock, NULL);
 	TAILQ_INIT(&t->inode_lru);
 	TAILQ_INIT(&t->dentry_lru);
+	listings_init(&t->listings, TREE_LISTINGS, TREE_LISTING_MAX);
 	t->most = most;
 	*out = t;
 	return 0;
@@ -78,6 +100,7 @@ void tree_free(struct tree *t)
 		return;
 	while ((i = TAILQ_FIRST(&t->inode_lru)))
 		tree_inode_drop(t, i);
+	listings_fini(&t->listings);
 	pthread_mutex_destroy(&t->lock);
 	free(t);
 }
@@ -131,6 +154,16 @@ int tree_lookup(struct tree *t, uint64_t dir, struct str name,
 	return err;
 }
 
+struct listing *tree_listing(struct tree *t, uint64_t dir)
+{
+	struct listing *l;
+
+	pthread_mutex_lock(&t->lock);
+	l = listings_get(&t->listings, dir);
+	pthread_mutex_unlock(&t->lock);
+	return l;
+}
+
 uint64_t tree_now(struct tree *t)
 {
 	uint64_t now;
@@ -174,10 +207,19 @@ void tree_put_whole(struct tree *t, uint64_t dir, uint64_t asked)
 	pthread_mutex_unlock(&t->lock);
 }
 
+void tree_put_listing(struct tree *t, uint64_t dir, struct listing *l,
+		      uint64_t asked)
+{
+	pthread_mutex_lock(&t->lock);
+	if (listing_believed(t, dir, asked))
+		listings_put(&t->listings, dir, l);
+	pthread_mutex_unlock(&t->lock);
+}
+
 void tree_touch(struct tree *t, uint64_t ino)
 {
 	pthread_mutex_lock(&t->lock);
-	t->changed[hash_ino(ino)] = ++t->now;
+	changed(t, ino);
 	tree_attr_unknown(t, ino);
 	pthread_mutex_unlock(&t->lock);
 }
@@ -187,7 +229,7 @@ void tree_touch_name(struct tree *t, uint64_t dir, struct str name)
 	struct key k = key_of(dir, name);
 
 	pthread_mutex_lock(&t->lock);
-	t->changed[hash_key(&k)] = ++t->now;
+	renamed(t, dir, &k);
 	tree_dentry_unknown(t, dir, &k);
 	pthread_mutex_unlock(&t->lock);
 }
@@ -202,7 +244,7 @@ static struct inode *settle(struct tree *t, const struct m_attr *a,
 		i = tree_attr_set(t, a);
 	if (!i)
 		tree_attr_unknown(t, a->ino);
-	t->changed[hash_ino(a->ino)] = ++t->now;
+	changed(t, a->ino);
 	return i;
 }
 
@@ -224,7 +266,7 @@ void tree_settle_name(struct tree *t, uint64_t dir, struct str name,
 		tree_dentry_set(t, dir, &k, ino);
 	else
 		tree_dentry_unknown(t, dir, &k);
-	t->changed[hash_key(&k)] = ++t->now;
+	renamed(t, dir, &k);
 	tree_make_room(t);
 	pthread_mutex_unlock(&t->lock);
 }
@@ -247,7 +289,7 @@ void tree_update(struct tree *t, const struct m_attr *a)
 	const struct m_attr *b;
 
 	pthread_mutex_lock(&t->lock);
-	t->changed[hash_ino(a->ino)] = ++t->now;
+	changed(t, a->ino);
 	i = tree_inode_find(t, a->ino);
 	b = i && i->known ? &i->attr : NULL;
 	if (b && (a->version > b->version ||
@@ -283,6 +325,7 @@ void tree_revoked(struct tree *t, const uint64_t *inos, size_t n)
 	pthread_mutex_lock(&t->lock);
 	for (size_t k = 0; k < n; k++) {
 		t->revoked[hash_ino(inos[k])] = ++t->now;
+		listings_drop(&t->listings, inos[k]);
 		i = tree_inode_find(t, inos[k]);
 		if (i)
 			tree_inode_drop(t, i);
@@ -296,6 +339,7 @@ void tree_lost(struct tree *t)
 
 	pthread_mutex_lock(&t->lock);
 	t->lost = ++t->now;
+	listings_drop_all(&t->listings);
 	while ((i = TAILQ_FIRST(&t->inode_lru)))
 		tree_inode_drop(t, i);
 	pthread_mutex_unlock(&t->lock);

@@ -4,6 +4,8 @@
  * Attributes by inode, and names by (directory, name), also names that are
  * known not to exist.  A directory may be known whole (made here, or listed
  * to its end): then a name that is not in the cache does not exist.
+ * And the listing of a directory, in the tracker's order, if it was listed to
+ * its end and nothing has changed in it since.
  * What is in the tree is true as long as link_leased() says so.
  *
  * What may go in: an answer says what was true when the tracker ran the
@@ -17,8 +19,10 @@
  * does not (all of it, if it failed).  Of two changes that overlap neither
  * answer is believed.
  *
- * Bounded: the least recently used inodes and names go first.
- * Threads: any; no lock is held across a call to another module.
+ * Bounded: the least recently used inodes and names go first; so do
+ *          listings (TREE_LISTINGS bytes; none larger than TREE_LISTING_MAX).
+ * Threads: any; no lock is held across a call to another module (but to
+ *          listing.h's, which is a part of it).
  */
 #ifndef PSPFS_TREE_H
 #define PSPFS_TREE_H
@@ -26,7 +30,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "listing.h"
 #include "msg.h"
+
+#define TREE_LISTINGS ((size_t)16 << 20)
+#define TREE_LISTING_MAX ((size_t)2 << 20)	/* some 40,000 entries */
 
 struct tree;
 
@@ -39,6 +47,8 @@ int tree_attr(struct tree *t, uint64_t ino, struct m_attr *out);
 /* 0; -ENOENT: known not to exist; -EAGAIN: not known here. */
 int tree_lookup(struct tree *t, uint64_t dir, struct str name,
 		struct m_attr *out);
+/* All entries of @dir, a reference for the caller; NULL: not known here. */
+struct listing *tree_listing(struct tree *t, uint64_t dir);
 
 /* To be noted before a request is sent. */
 uint64_t tree_now(struct tree *t);
@@ -50,6 +60,10 @@ void tree_put_name(struct tree *t, uint64_t dir, struct str name,
 		   uint64_t ino, uint64_t asked);
 /* All names of @dir were put, each asked for at @asked or later. */
 void tree_put_whole(struct tree *t, uint64_t dir, uint64_t asked);
+/* This is all of @dir, each page asked for at @asked or later.  Takes a
+ * reference of its own. */
+void tree_put_listing(struct tree *t, uint64_t dir, struct listing *l,
+		      uint64_t asked);
 
 /* Not known (any more). */
 void tree_touch(struct tree *t, uint64_t ino);

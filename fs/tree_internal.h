@@ -55,6 +55,8 @@ struct tree {
 	size_t most;
 	uint64_t now, lost;
 	uint64_t revoked[STAMPS], changed[STAMPS];
+	uint64_t renamed[STAMPS];	/* directories: a name of theirs */
+	struct listings listings;
 };
 
 /* NULL: not there. */

@@ -30,6 +30,32 @@ static void test_revoked(void **state)
 	assert_int_equal(world_get(&world.released), 1u << 2);
 }
 
+/* A directory has no content, but is open like any file. */
+static void test_directory(void **state)
+{
+	const struct m_attr dir = { .ino = 9, .mode = S_IFDIR | 0755,
+				    .nlink = 2 };
+	struct file_handle *h, *again;
+	uint64_t ino = 9, *open;
+	uint32_t n;
+
+	(void)state;
+	assert_int_equal(file_open(world.fs, &dir, 0, &h), 0);
+	assert_true(files_has_handles(world.fs, 9));
+	assert_false(files_has_pages(world.fs, 9));
+	assert_int_equal(file_open(world.fs, &dir, 0, &again), 0);
+	file_close(again);			/* nobody knows of it yet */
+	assert_int_equal(files_revoked(world.fs, &ino, 1), 1);
+	files_lost(world.fs, &open, &n);
+	assert_int_equal(n, 1);
+	assert_int_equal(open[0], 9);
+	free(open);
+	assert_int_equal(world_get(&world.released), 0);
+	file_close(h);
+	assert_int_equal(world_get(&world.released), 1u << 9);
+	assert_false(files_is_open(world.fs, 9));
+}
+
 /* The answer to a getmap that was asked for before the revocation is for
  * those who waited, not for who comes later. */
 static void test_revoked_meanwhile(void **state)
@@ -287,7 +313,8 @@ static void test_compact_close(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_revoked), TEST(test_revoked_meanwhile),
+		TEST(test_revoked), TEST(test_directory),
+		TEST(test_revoked_meanwhile),
 		TEST(test_outrun), TEST(test_unleased),
 		TEST(test_map_follows), TEST(test_overlay),
 		TEST(test_append), TEST(test_append_shifts),

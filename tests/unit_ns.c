@@ -324,6 +324,32 @@ static void unlink_and_rmdir_mind_the_type(void **state)
 	assert_int_equal(ns_orphans(f->ns, 0, out, 4), 1);
 }
 
+/* As somebody who has it open sees it. */
+static void a_removed_directory_stays_until_it_is_reaped(void **state)
+{
+	struct fix *f = *state;
+	uint64_t dir = fix_dir(f, 1, "d"), file = fix_file(f, 1, "f");
+	struct m_setattr set = { .ino = dir, .set = SET_MODE, .mode = 0700 };
+	struct m_readdir_r list;
+	struct m_attr a;
+
+	assert_int_equal(fix_unlink(f, 1, "d", 1), 0);
+	assert_true(fix_was_touched(f, dir));
+	assert_int_equal(fix_attr(f, dir).nlink, 0);
+	assert_int_equal(ns_readdir(f->ns, &f->a, dir, 0, 10, &list),
+			 -ENOENT);
+	assert_int_equal(fix_lookup(f, dir, "x"), -ENOENT);
+	assert_int_equal(fix_mknod(f, dir, "x", S_IFREG), -ENOENT);
+	assert_int_equal(fix_mknod(f, dir, "x", S_IFDIR), -ENOENT);
+	assert_int_equal(fix_link(f, file, dir, "x"), -ENOENT);
+	assert_int_equal(fix_rename(f, 1, "f", dir, "x", 0, NULL), -ENOENT);
+	assert_int_equal(fix_unlink(f, dir, "x", 0), -ENOENT);
+	assert_int_equal(ns_setattr(f->ns, &set, fix_now(f), &a, fix_t(f)), 0);
+	assert_true(S_ISDIR(a.mode) && (a.mode & 07777) == 0700 && !a.nlink);
+	assert_int_equal(ns_reap(f->ns, dir, fix_now(f)), 0);
+	assert_int_equal(ns_getattr(f->ns, dir, &a), -ENOENT);
+}
+
 /* ---------------------------------------------------------------- rename */
 
 static void rename_moves(void **state)
@@ -476,6 +502,7 @@ int main(void)
 		FIX_TEST(links_are_counted),
 		FIX_TEST(links_have_a_maximum),
 		FIX_TEST(unlink_and_rmdir_mind_the_type),
+		FIX_TEST(a_removed_directory_stays_until_it_is_reaped),
 		FIX_TEST(rename_moves),
 		FIX_TEST(rename_replaces),
 		FIX_TEST(rename_of_one_inode_does_nothing),

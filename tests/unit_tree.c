@@ -351,6 +351,95 @@ static void test_bounded_whole(void **state)
 	assert_int_equal(look(t, "n0"), -EAGAIN);
 }
 
+/* One entry, as if it had been asked for at @asked. */
+static void put_listing(struct tree *t, uint64_t dir, uint64_t asked)
+{
+	struct m_entry e = { .cookie = 9, .name = str_of("a"),
+			     .attr = attr(FILE_INO, 1) };
+	struct m_readdir_r page = { .eof = 1, .entries = &e, .n_entries = 1 };
+	struct listing *l = listing_new(&page);
+
+	assert_non_null(l);
+	tree_put_listing(t, dir, l, asked);
+	listing_unref(l);
+}
+
+static int has_listing(struct tree *t, uint64_t dir)
+{
+	struct listing *l = tree_listing(t, dir);
+
+	listing_unref(l);
+	return l != NULL;
+}
+
+/* What ends a listing: if it is kept, and if it is on its way. */
+static void ends_listing(struct tree *t, void (*change)(struct tree *t))
+{
+	uint64_t asked = tree_now(t);
+
+	put_listing(t, DIR_INO, asked);
+	put_listing(t, OTHER, asked);
+	assert_true(has_listing(t, DIR_INO));
+	change(t);
+	assert_false(has_listing(t, DIR_INO));
+	put_listing(t, DIR_INO, asked);
+	assert_false(has_listing(t, DIR_INO));
+	put_listing(t, DIR_INO, tree_now(t));
+	assert_true(has_listing(t, DIR_INO));
+}
+
+static void l_touch(struct tree *t)
+{
+	tree_touch(t, DIR_INO);
+}
+
+static void l_touch_name(struct tree *t)
+{
+	touch_name(t, "b");
+}
+
+static void l_settle(struct tree *t)
+{
+	struct m_attr a = attr(DIR_INO, 1);
+
+	tree_settle(t, &a, tree_now(t));
+}
+
+static void l_settle_name(struct tree *t)
+{
+	settle_name(t, "b", 0, tree_now(t));
+}
+
+static void l_revoked(struct tree *t)
+{
+	uint64_t ino = DIR_INO;
+
+	tree_revoked(t, &ino, 1);
+}
+
+static void test_listing(void **state)
+{
+	struct tree *t = *state;
+	struct m_attr a = attr(FILE_INO, 2);
+	uint64_t ino = FILE_INO;
+
+	assert_false(has_listing(t, DIR_INO));
+	ends_listing(t, l_touch);
+	ends_listing(t, l_touch_name);
+	ends_listing(t, l_settle);
+	ends_listing(t, l_settle_name);
+	ends_listing(t, l_revoked);
+	assert_true(has_listing(t, OTHER));
+	ends_listing(t, tree_lost);
+	/* what is in it may change */
+	put(t, DIR_INO, 1);
+	tree_settle(t, &a, tree_now(t));
+	tree_revoked(t, &ino, 1);
+	tree_put(t, &a, tree_now(t));
+	put_name(t, "c", 0);
+	assert_true(has_listing(t, DIR_INO));
+}
+
 static void *churn(void *arg)
 {
 	struct tree *t = arg;
@@ -366,6 +455,9 @@ static void *churn(void *arg)
 		tree_settle(t, &a, asked);
 		settle_name(t, name, i % 3 ? ino : 0, asked);
 		look(t, name);
+		put_listing(t, DIR_INO, asked);
+		put_listing(t, ino, tree_now(t));
+		has_listing(t, DIR_INO);
 		if (!(i % 500))
 			tree_lost(t);
 		if (!(i % 100))
@@ -397,7 +489,8 @@ int main(void)
 		TEST(test_overlap), TEST(test_revoked_under_way),
 		TEST(test_whole), TEST(test_listed), TEST(test_update),
 		TEST(test_bounded), TEST(test_bounded_names),
-		TEST(test_bounded_whole), TEST(test_threads),
+		TEST(test_bounded_whole), TEST(test_listing),
+		TEST(test_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

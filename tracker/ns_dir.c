@@ -144,11 +144,9 @@ int ns_readdir(struct ns *ns, struct arena *a, uint64_t ino, uint64_t after,
 		most = 1;	/* or a walk would never end */
 	if (most > MSG_ENTRIES_MAX)
 		most = MSG_ENTRIES_MAX;
-	err = ns_inode_get(ns, ino, &dir);
+	err = ns_dir_get(ns, ino, &dir);
 	if (err)
 		return err;
-	if (!S_ISDIR(dir.a.mode))
-		return -ENOTDIR;
 	*out = (struct m_readdir_r){ .parent = dir.parent };
 	out->entries = arena_alloc(a, most * sizeof(*out->entries));
 	if (!out->entries)

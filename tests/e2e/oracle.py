@@ -259,8 +259,25 @@ class Player:
         """Make a file in a directory that is held open."""
         os.close(os.open(name, os.O_CREAT | os.O_WRONLY, 0o644, dir_fd=self.fds[fd]))
 
+    def fchdir_mkdir(self, fd, name):
+        os.mkdir(name, dir_fd=self.fds[fd])
+
+    def fchdir_open(self, fd, name):
+        os.close(os.open(name, os.O_RDONLY, dir_fd=self.fds[fd]))
+
     def fchdir_ls(self, fd):
         return sorted(os.listdir(self.fds[fd]))
+
+    def getdents(self, fd):
+        """Is there anything, even dots?  (readdir(3) makes an end of an error.)"""
+        os.lseek(self.fds[fd], 0, os.SEEK_SET)
+        return check(libc.getdents64(self.fds[fd], ctypes.create_string_buffer(4096), 4096)) > 0
+
+    def fsetx(self, fd, key, value):
+        os.setxattr(self.fds[fd], key, value)
+
+    def fgetx(self, fd, key):
+        return os.getxattr(self.fds[fd], key)
 
     def flink(self, fd, name):
         link_open(self.fds[fd], name)
@@ -273,8 +290,8 @@ class Player:
         return fcntl.fcntl(self.fds[fd], fcntl.F_GETFL) & ~0o100000  # O_LARGEFILE
 
     # times
-    def pause(self):
-        time.sleep(TICK)
+    def pause(self, secs=TICK):
+        time.sleep(secs)
 
     def snap(self, *names):
         for name in names:

@@ -18,6 +18,7 @@ T = Table()
 swarm = a_swarm
 O = os.O_CREAT | os.O_RDWR
 TMP = os.O_TMPFILE | os.O_RDWR
+REAPED_S = 1.5          # by then what nobody has open is gone
 SCRIPT = b"#!/bin/sh\nexit 7\n"
 
 # Without a name it stays until the last close.
@@ -32,6 +33,17 @@ T.case("unlinked_two", ("open", "h", "f", O), ("open", "i", "f", os.O_RDONLY), (
        ("fstat", "i", "nlink", "size"), ("read", "i", 9))
 T.case("rmdir_open", ("mkdir", "d"), ("open", "h", "d", os.O_RDONLY), ("rmdir", "d"), ("fchdir_create", "h", "x"),
        ("fchdir_ls", "h"), ("fstat", "h", "nlink"), ("mkdir", "d"), ("create", "d/y"), ("fchdir_ls", "h"))
+for how, removal in (("rmdir", [("rmdir", "d")]), ("rename", [("mkdir", "e"), ("rename", "e", "d")])):
+    T.case(f"removed_dir_{how}", ("mkdir", "d", 0o750), ("open", "h", "d", os.O_RDONLY), ("fchdir_ls", "h"), *removal,
+           ("pause", REAPED_S), ("fstat", "h"), ("fchdir_ls", "h"), ("getdents", "h"), ("fchdir_open", "h", "."),
+           ("fchdir_open", "h", ".."), ("fchdir_open", "h", "x"), ("fchdir_create", "h", "x"),
+           ("fchdir_mkdir", "h", "x"), ("fchmod", "h", 0o711), ("fchown", "h", 3, 4),
+           ("fsetx", "h", "user.a", b"1"), ("fgetx", "h", "user.a"), ("fsync", "h"), ("fstat", "h"),
+           ("open", "i", "d", os.O_RDONLY), ("fstat", "h", "mode", "nlink"), ("shut", "h"),
+           ("fstat", "i", "nlink"), ("ls", "."))
+    T.case(f"removed_dir_two_{how}", ("mkdir", "d"), ("open", "h", "d", os.O_RDONLY), ("pause",),
+           ("open", "i", "d", os.O_RDONLY), *removal, ("fstat", "h", "nlink"), ("fstat", "i", "nlink"), ("shut", "h"),
+           ("fchmod", "i", 0o500), ("fstat", "i", "mode", "nlink"), ("getdents", "i"), ("shut", "i"))
 T.case("renamed_dir_open", ("mkdir", "d"), ("open", "h", "d", os.O_RDONLY), ("mkdir", "e"), ("rename", "d", "e/f"),
        ("fchdir_create", "h", "x"), ("ls", "e/f"), ("fchdir_ls", "h"))
 T.case("replaced_dir_open", ("mkdir", "d"), ("mkdir", "e"), ("open", "h", "e", os.O_RDONLY), ("rename", "d", "e"),
