@@ -62,7 +62,7 @@ UNIT_NET     := unit_text unit_log unit_codec unit_msg unit_slices unit_md5 unit
 		unit_loop unit_rpc unit_rpc_ends unit_rpc_wire unit_dgram unit_daemon unit_buf
 UNIT_FS      := unit_store unit_cache unit_young unit_source \
 		unit_opts unit_byte_range unit_local unit_parts_plan unit_link unit_peer \
-	   unit_shelf unit_tree unit_told unit_held unit_atimes unit_mount_opts unit_track unit_extents \
+	   unit_shelf unit_tree unit_told unit_sizes unit_held unit_atimes unit_mount_opts unit_track unit_extents \
 	   unit_file unit_file_map unit_file_random unit_virtual unit_signals \
 	   unit_pending
 UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_acl \
