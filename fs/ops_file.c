@@ -57,7 +57,8 @@ static void opened(struct call *c, const struct m_attr *a)
 	struct fuse_entry_param e;
 	int err;
 
-	/* a read that the page cache would answer could not be noted */
+	/* A read that the page cache would answer could not be noted; and who
+	 * learns sizes opens it for that. */
 	c->fi.keep_cache = seen_same(c->ops, a) && !c->learns &&
 			   (!c->ops->atimes || !atimes_due(a, INT64_MIN));
 	/* A flush is for data, and for locks that the process may have. */

@@ -48,6 +48,8 @@ struct sizes {
 
 /* ----------------------------------------------------------- the process */
 
+/* The kernel forgets the file's pages by that (see opened()), before the size
+ * grows: it has filled them with zeros to their end, and would show these. */
 static int open_inode(uint64_t ino)
 {
 	union {
@@ -63,7 +65,8 @@ static int open_inode(uint64_t ino)
 	memcpy(u.room + offsetof(struct file_handle, f_handle), words,
 	       sizeof(words));
 	return open_by_handle_at(AT_FDCWD, &u.h,
-				 O_RDONLY | O_NOATIME | O_CLOEXEC);
+				 O_RDONLY | O_NOATIME | O_NONBLOCK |
+				 O_CLOEXEC);
 }
 
 /* One asks the daemon, the other shows whether the kernel took that in. */

@@ -5,7 +5,8 @@
  * invalidated while it is under way; lseek(SEEK_END) and read(2) then go by
  * the size that it had before, be that ever so old.  Nothing that can be sent
  * to it sets a size, but a stat(2) does.  So before an open file is
- * invalidated somebody stats it.
+ * invalidated somebody opens it, which makes the kernel forget its pages, and
+ * stats it.
  *
  * That is a process of its own: a thread that waits for an answer of its own
  * process cannot be killed, nor could the process then.  It goes by file
