@@ -29,11 +29,10 @@ def test_mounts_agree(capfd):
 
 
 @pytest.mark.timeout(900)       # 25 s on two cores that do nothing else
-@pytest.mark.parametrize("kind", ["truncate/race", "append/race"])
-def test_changes_back_to_back(kind):
+def test_changes_back_to_back():
     """Also a look that meets a second change sees the first: one that the kernel answers with a size of its own."""
     result = check_mounts.check(check_mounts.arguments(
-        ["--rush", "--rounds", str(RUSH), "--kind", kind]))
+        ["--rush", "--rounds", str(RUSH), "--kind", "truncate/race"]))
     assert not result["failures"]
     assert not any(r["stale"] for r in result["rows"].values()), "\n".join(result["reports"])
 
