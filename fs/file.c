@@ -363,8 +363,10 @@ uint32_t files_revoked(struct files *fs, uint64_t *inos, uint32_t n)
 		pthread_mutex_lock(&f->lock);
 		file_map_drop(f);
 		pthread_mutex_unlock(&f->lock);
-		if (files_is_open(fs, ino))
+		if (files_is_open(fs, ino)) {
+			inos[i] = inos[kept];
 			inos[kept++] = ino;
+		}
 		file_put(f);
 	}
 	return kept;

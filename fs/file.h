@@ -104,7 +104,8 @@ void files_overlay(struct files *fs, struct m_attr *a);
 /* The tracker answered newer attributes (lookup, getattr, setattr): a map of
  * another version is dropped. */
 void files_attr(struct files *fs, const struct m_attr *a);
-/* The lease is gone: drop the maps; which are open (link_ops.revoked). */
+/* The lease is gone: drop the maps; how many are open, and first in @inos
+ * then (link_ops.revoked). */
 uint32_t files_revoked(struct files *fs, uint64_t *inos, uint32_t n);
 /* All leases are void; list what is open (link_ops.lost). */
 void files_lost(struct files *fs, uint64_t **open, uint32_t *n_open);

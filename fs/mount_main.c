@@ -44,6 +44,7 @@ struct mount {
 	struct mount_opts opts;
 	char dir[PATH_MAX];
 	struct daemon daemon;
+	struct sizes *sizes;
 	struct ops *ops;
 	struct peer *peer;
 	struct loop *loop;	/* of the files' timers */
@@ -199,12 +200,15 @@ static int start_kernel(struct mount *m, char *why, size_t why_len)
 
 static int start(struct mount *m, char *why, size_t why_len)
 {
-	int err = ops_new(&m->ops);
+	int err = sizes_new(&m->sizes, m->dir);
 
+	if (!err)
+		err = ops_new(&m->ops);
 	if (err) {
 		snprintf(why, why_len, "%s", strerror(-err));
 		return err;
 	}
+	ops_learn_sizes(m->ops, m->sizes);
 	err = start_peer(m, why, why_len);
 	if (!err)
 		err = start_files(m, why, why_len);
@@ -242,6 +246,7 @@ static int finish(struct mount *m)
 	kernel_free(m->kernel);
 	loop_free(m->loop);
 	ops_free(m->ops);
+	sizes_free(m->sizes);
 	return err;
 }
 

@@ -212,6 +212,8 @@ struct files *ops_files_use(struct ops *o)
 	return files;
 }
 
+/* What reads go by is of now before the kernel learns of a size: else it
+ * would show zeros where the file has grown. */
 uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n)
 {
 	struct ops *o = arg;
@@ -219,9 +221,12 @@ uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n)
 	uint32_t open = 0;
 
 	tree_revoked(o->tree, inos, n);
-	ops_kernel_revoked(o, inos, n);
 	if (files) {
 		open = files_revoked(files, inos, n);
+		ops_sizes_learn(o, files, inos, n);
+	}
+	ops_kernel_revoked(o, inos, n);
+	if (files) {
 		if (ops_pages_gone(o, files, inos, open))
 			ops_pages_wait(o);
 		ops_files_done(o);
@@ -248,6 +253,7 @@ void ops_lost(void *arg, uint64_t **open, uint32_t *n_open)
 	struct files *files = ops_files_use(o);
 
 	tree_lost(o->tree);
+	ops_sizes_lost(o);
 	ops_kernel_lost(o);
 	*open = NULL;
 	*n_open = 0;

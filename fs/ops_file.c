@@ -58,8 +58,9 @@ static void opened(struct call *c, const struct m_attr *a)
 	int err;
 
 	c->fi.fh = (uintptr_t)c->handle;
-	/* a read that the page cache would answer could not be noted */
-	c->fi.keep_cache = seen_same(c->ops, a) &&
+	/* A read that the page cache would answer could not be noted; and who
+	 * learns sizes opens it for that. */
+	c->fi.keep_cache = seen_same(c->ops, a) && !c->learns &&
 			   (!c->ops->atimes || !atimes_due(a, INT64_MIN));
 	/* A flush is for data, and for locks that the process may have. */
 	c->fi.noflush = (c->fi.flags & O_ACCMODE) == O_RDONLY &&
@@ -195,6 +196,7 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	c->ino = ops_ino(c->ops, ino);
 	c->fi = *fi;
 	c->flags = (uint32_t)kernel_kills_suid();
+	c->learns = ops_sizes_asked(c->ops, c->ino, fuse_req_ctx(req)->pid);
 	if (!ops_cached(c->ops, c->ino, &attr))
 		open_with(c, &attr);
 	else

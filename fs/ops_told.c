@@ -21,6 +21,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "container.h"
@@ -90,6 +91,7 @@ void ops_entry_told(struct ops *o, uint64_t dir, struct str name, int locked,
 	struct told_answer a = answer_of(o, seen, tid);
 	int what = told_entry(o->told, dir, name, ino, locked, &a);
 
+	ops_sizes_asked(o, ino, 0);
 	e->entry_timeout = what & TOLD_NAME && kernel_takes_entries()
 				   ? seconds(&a)
 				   : 0;
@@ -292,6 +294,59 @@ static void attrs_gone(struct ops *o, const uint64_t *inos, uint32_t n,
 		at++;
 	}
 	list->n_attrs = left;
+}
+
+/* ------------------------------------------------------- sizes, before that */
+
+/*
+ * A look that began after the last change returned, and is under way, is to
+ * lose its answer, and goes by the size that the kernel has.
+ *
+ * Learned are the sizes of which nobody asked since: these need not be
+ * learned again.  (Or else we would get the lease back each time, for
+ * nobody.)
+ */
+static _Atomic uint64_t *learned(struct ops *o, uint64_t ino)
+{
+	return &o->learned[ino % OPS_LEARNED];
+}
+
+static int unlearn(struct ops *o, uint64_t ino)
+{
+	uint64_t was = ino;
+
+	return *learned(o, ino) == ino &&
+	       atomic_compare_exchange_strong(learned(o, ino), &was, 0);
+}
+
+int ops_sizes_asked(struct ops *o, uint64_t ino, pid_t pid)
+{
+	if (o->sizes && pid == sizes_pid(o->sizes))
+		return 1;
+	unlearn(o, ino);
+	return 0;
+}
+
+void ops_sizes_learn(struct ops *o, struct files *files,
+		     const uint64_t *inos, uint32_t n)
+{
+	uint64_t until_ms = now_ms() + OPS_LEARN_MS;
+
+	for (uint32_t i = 0; o->sizes && i < n; i++)
+		if (!unlearn(o, inos[i]) && files_has_pages(files, inos[i]) &&
+		    !sizes_learn(o->sizes, ops_fuse_ino(o, inos[i]), until_ms))
+			*learned(o, inos[i]) = inos[i];
+}
+
+void ops_sizes_lost(struct ops *o)
+{
+	for (int i = 0; i < OPS_LEARNED; i++)
+		o->learned[i] = 0;
+}
+
+void ops_learn_sizes(struct ops *o, struct sizes *sizes)
+{
+	o->sizes = sizes;
 }
 
 void ops_kernel_revoked(struct ops *o, const uint64_t *inos, uint32_t n)

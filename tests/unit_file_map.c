@@ -22,6 +22,7 @@ static void test_revoked(void **state)
 	assert_memory_equal(out, "onew", 4);
 	assert_int_equal(files_revoked(world.fs, inos, 3), 1);
 	assert_int_equal(inos[0], 2);
+	assert_int_equal(inos[1] + inos[2], 1 + 3);	/* none is lost */
 	assert_int_equal(world_get(&world.released), 0);
 	file_close(h);				/* it was told open */
 	assert_int_equal(world_get(&world.released), 1u << 2);

@@ -9,6 +9,7 @@ import check_mounts
 from check_engine import Kind, Mount, Tally
 
 ROUNDS = 60             # of each kind
+RUSH = 2000             # where only chance brings it about
 
 
 def args(*more):
@@ -25,6 +26,15 @@ def test_mounts_agree(capfd):
     assert not result["failures"]
     assert not any(r["stale"] for r in result["rows"].values()), "\n".join(result["reports"])
     assert all(r["rounds"] and r["answers"] for r in result["rows"].values())
+
+
+@pytest.mark.timeout(900)       # 25 s on two cores that do nothing else
+def test_changes_back_to_back():
+    """Also a look that meets a second change sees the first: one that the kernel answers with a size of its own."""
+    result = check_mounts.check(check_mounts.arguments(
+        ["--rush", "--rounds", str(RUSH), "--kind", "truncate/race"]))
+    assert not result["failures"]
+    assert not any(r["stale"] for r in result["rows"].values()), "\n".join(result["reports"])
 
 
 class Twice(Kind):

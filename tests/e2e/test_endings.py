@@ -45,6 +45,35 @@ def test_end_while_calls_wait(make_swarm, callers, how):
     works(s)
 
 
+def children(pid):
+    return [int(c) for t in os.listdir(f"/proc/{pid}/task")
+            for c in open(f"/proc/{pid}/task/{t}/children").read().split()]
+
+
+@pytest.mark.parametrize("how", ["kill", "umount"])
+def test_no_process_is_left(make_swarm, how):
+    """The daemon's child ends with it, though it may be asking it something just then."""
+    s = make_swarm(peers=2)
+    a, b = s.peers
+    with open(a.path("f"), "wb"), open(b.path("f")) as f:
+        left = children(b.proc.pid)
+        assert left
+        for n in range(20):         # so that it has to ask
+            os.truncate(a.path("f"), n)
+            assert os.lseek(f.fileno(), 0, os.SEEK_END) == n
+        if how == "kill":
+            with frozen(s.tracker):
+                b.proc.kill()
+                b.proc.wait(5)
+    if how == "umount":
+        run("umount", b.mnt)
+        assert b.proc.wait(10 * SLOWER) == 0
+    wait_for(lambda: not any(os.path.exists(f"/proc/{c}") for c in left), "its child to end", 5)
+    b.proc = None
+    b.start()
+    works(s)
+
+
 def test_end_without_the_tracker(make_swarm, callers):
     """It ends within a bounded time, and says what was not saved."""
     s = make_swarm(peers=1, peer_options=dict(timeout=60))

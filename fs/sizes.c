@@ -1,0 +1,243 @@
+/*
+ * sizes -- see sizes.h.
+ *
+ * Happy path: a packet {number, inode} to the process, one {number, error}
+ * back.  Failure: a packet that comes too late is told by its number.
+ */
+#include "sizes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "text.h"
+
+enum {
+	ROUNDS = 3,		/* a call of this mount's may come between */
+	GENERATION = 1,		/* of all our inodes: see ops_entry() */
+	HANDLE_TYPE = 0x81,	/* fuse's, of three words */
+	HANDLE_WORDS = 3,
+	END_MS = 1000, STEP_MS = 5,
+};
+
+struct ask {
+	uint64_t number, ino;
+};
+
+struct got {
+	uint64_t number;
+	int64_t err;
+};
+
+struct sizes {
+	int fd;
+	pid_t pid;
+	/* the caller's thread only */
+	uint64_t number, back;	/* of the last one asked, and come back */
+	int never;
+};
+
+/* ----------------------------------------------------------- the process */
+
+/* The kernel forgets the file's pages by that (see opened()), before the size
+ * grows: it has filled them with zeros to their end, and would show these. */
+static int open_inode(uint64_t ino)
+{
+	union {
+		struct file_handle h;
+		char room[sizeof(struct file_handle) +
+			  HANDLE_WORDS * sizeof(uint32_t)];
+	} u;
+	const uint32_t words[HANDLE_WORDS] = { (uint32_t)(ino >> 32),
+					       (uint32_t)ino, GENERATION };
+
+	u.h.handle_bytes = sizeof(words);
+	u.h.handle_type = HANDLE_TYPE;
+	memcpy(u.room + offsetof(struct file_handle, f_handle), words,
+	       sizeof(words));
+	return open_by_handle_at(AT_FDCWD, &u.h,
+				 O_RDONLY | O_NOATIME | O_NONBLOCK |
+				 O_CLOEXEC);
+}
+
+/* One asks the daemon, the other shows whether the kernel took that in. */
+static int stat_twice(int fd)
+{
+	struct statx told, kept;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC,
+			  STATX_SIZE, &told) ||
+		    statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+			  STATX_SIZE, &kept))
+			return -errno;
+		if (told.stx_size == kept.stx_size)
+			return 0;
+	}
+	return -EAGAIN;
+}
+
+/* The working directory says on which mount: what else could, an open
+ * directory, would ask the daemon to open it. */
+static int learn(const char *dir, uint64_t ino)
+{
+	int fd, err;
+
+	if (chdir(dir))
+		return -errno;
+	fd = open_inode(ino);
+	err = fd < 0 ? -errno : stat_twice(fd);
+	if (fd >= 0)
+		close(fd);
+	if (chdir("/"))
+		_exit(1);
+	return err;
+}
+
+static void serve(int fd, const char *dir)
+{
+	struct ask a;
+
+	while (recv(fd, &a, sizeof(a), 0) == sizeof(a)) {
+		struct got g = { a.number, learn(dir, a.ino) };
+
+		if (send(fd, &g, sizeof(g), MSG_NOSIGNAL) != sizeof(g))
+			return;
+	}
+}
+
+/* Only the socket stays; who waits for the end of our output is not to wait
+ * for this process. */
+static void child(int fd, const char *dir)
+{
+	int null = open("/dev/null", O_RDWR);
+
+	for (int i = 0; i < 3; i++)
+		if (null < 0 || dup2(null, i) < 0)
+			_exit(1);
+	if (dup2(fd, 3) < 0 || close_range(4, ~0u, 0) || chdir("/"))
+		_exit(1);
+	serve(3, dir);
+	_exit(0);
+}
+
+/* ------------------------------------------------------------- the daemon */
+
+/* Signals that end the daemon do not end it, nor does a handler run in it:
+ * the end of the socket does. */
+static int start(struct sizes *s, int fd, const char *dir)
+{
+	sigset_t all, before;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	s->pid = fork();
+	if (!s->pid)
+		child(fd, dir);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return s->pid < 0 ? -errno : 0;
+}
+
+int sizes_new(struct sizes **out, const char *dir)
+{
+	struct sizes *s = calloc(1, sizeof(*s));
+	int fds[2], err;
+
+	if (!s)
+		return -ENOMEM;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds)) {
+		err = -errno;
+		free(s);
+		return err;
+	}
+	s->fd = fds[0];
+	err = start(s, fds[1], dir);
+	close(fds[1]);
+	if (err) {
+		close(s->fd);
+		free(s);
+		return err;
+	}
+	*out = s;
+	return 0;
+}
+
+void sizes_free(struct sizes *s)
+{
+	const struct timespec pause = { .tv_nsec = STEP_MS * 1000000L };
+	int left = END_MS;
+
+	if (!s)
+		return;
+	close(s->fd);
+	while (!waitpid(s->pid, NULL, WNOHANG) && (left -= STEP_MS) > 0)
+		nanosleep(&pause, NULL);
+	free(s);
+}
+
+pid_t sizes_pid(const struct sizes *s)
+{
+	return s->pid;
+}
+
+/* The next packet back, by then. */
+static int next(struct sizes *s, uint64_t until_ms, struct got *g)
+{
+	struct pollfd p = { .fd = s->fd, .events = POLLIN };
+	ssize_t n = recv(s->fd, g, sizeof(*g), MSG_DONTWAIT);
+	uint64_t now;
+
+	if (n < 0 && errno == EAGAIN) {
+		now = now_ms();
+		poll(&p, 1, until_ms > now ? (int)(until_ms - now) : 0);
+		n = recv(s->fd, g, sizeof(*g), MSG_DONTWAIT);
+	}
+	if (n == sizeof(*g)) {
+		s->back = g->number;
+		return 0;
+	}
+	return n < 0 && errno == EAGAIN ? -ETIMEDOUT : -EPIPE;
+}
+
+/* It will not get better: says so, once. */
+static void give_up(struct sizes *s, int err)
+{
+	s->never = 1;
+	log_info("sizes of open files: %s: while others change a file again "
+		 "and again lseek(SEEK_END) may be a change late",
+		 strerror(-err));
+}
+
+int sizes_learn(struct sizes *s, uint64_t fuse_ino, uint64_t until_ms)
+{
+	struct ask a = { s->number + 1, fuse_ino };
+	struct got g = { 0 };
+	int err = 0;
+
+	if (s->never)
+		return -EPERM;
+	while (!err && s->back != s->number)
+		err = next(s, 0, &g);
+	if (!err && send(s->fd, &a, sizeof(a), MSG_NOSIGNAL) != sizeof(a))
+		err = -EPIPE;
+	if (err == -ETIMEDOUT)
+		return -EBUSY;
+	if (!err) {
+		s->number = a.number;
+		err = next(s, until_ms, &g);
+	}
+	if (!err)
+		err = (int)g.err;
+	if (err == -EPERM || err == -EPIPE)
+		give_up(s, err);
+	return err;
+}

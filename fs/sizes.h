@@ -1,0 +1,46 @@
+/*
+ * sizes -- the kernel learns of a file's size now, whoever else is asking.
+ *
+ * The kernel throws an answer for attributes away when the inode is
+ * invalidated while it is under way; lseek(SEEK_END) and read(2) then go by
+ * the size that it had before, be that ever so old.  Nothing that can be sent
+ * to it sets a size, but a stat(2) does.  So before an open file is
+ * invalidated somebody opens it, which makes the kernel forget its pages, and
+ * stats it.
+ *
+ * That is a process of its own: a thread that waits for an answer of its own
+ * process cannot be killed, nor could the process then.  It goes by file
+ * handle, which takes no lock and looks up no name; it has no descriptor of
+ * the kernel's session, which would keep that alive, and on the mount itself
+ * it stands only while it asks.
+ *
+ * Failure: without the right to open by handle (CAP_DAC_READ_SEARCH), or when
+ *          the stat takes too long, things are as they were before.
+ * Threads: sizes_learn() on one at a time; the process makes system calls
+ *          only, so it may be made when there are threads.
+ * Source:  fs/fuse/inode.c and file.c of Linux 6.18 for what is thrown away
+ *          when; fuse_encode_fh() there for the handle.
+ */
+#ifndef PSPFS_SIZES_H
+#define PSPFS_SIZES_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+struct sizes;
+
+/* For the mount that will be at @dir, absolute, which must outlive it. */
+int sizes_new(struct sizes **out, const char *dir);
+void sizes_free(struct sizes *s);
+/* The process, as it is seen in what it asks. */
+pid_t sizes_pid(const struct sizes *s);
+
+/*
+ * What the kernel goes by is from now on at least what a stat that starts now
+ * is told.  Until @until_ms (now_ms()).  -ETIMEDOUT: not by then; -EBUSY: the
+ * one before did not come back yet; -EPERM: never; -ESTALE: the kernel does
+ * not know the inode.
+ */
+int sizes_learn(struct sizes *s, uint64_t fuse_ino, uint64_t until_ms);
+
+#endif
