@@ -40,6 +40,8 @@
 #define NS_REAP_SLOTS 4096	/* of one call of ns_reap() */
 #define NS_MERGE_RUNS 4		/* of data, of a slot that was merged */
 #define NS_HOLE_SLOTS 1024	/* that one ns_allocate() goes through */
+#define NS_HOLE_DEEP 512	/* slices of a slot that holes may make: who writes
+				 * there has room until it compacts it */
 #define NS_SEEK_SLOTS 2048	/* that one ns_seek() looks at */
 #define NS_CLONE_SLICES 1024	/* that one ns_clone() makes, about */
 #define NS_CLONE_DEEP 64	/* of a slot: more are copied, not cloned */
@@ -194,7 +196,7 @@ struct ns_slice ns_slices_get(const void *blob, uint32_t i);
 /* ---- ns_range.c ---- */
 
 /* Nothing in [pos, end) any more: a change that is no push, unless nothing
- * was there. */
+ * was there.  -EOPNOTSUPP: there are too many pieces around. */
 int ns_stack_hole(struct ns *ns, const struct ns_inode *in,
 		  struct ns_stack *st, uint32_t pos, uint32_t end,
 		  struct ns_now now);

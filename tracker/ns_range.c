@@ -57,12 +57,13 @@ int ns_stack_hole(struct ns *ns, const struct ns_inode *in,
 	v = malloc((n[0] + n[1] + 1) * sizeof(*v));
 	if (!err && !v)
 		err = -ENOMEM;
-	if (!err && n[0] + n[1] <= NS_STACK_MAX) {
+	if (!err && (n[0] + n[1] <= NS_HOLE_DEEP || n[0] + n[1] <= st->n)) {
 		for (i = 0; i < n[0] + n[1]; i++)
 			v[i] = i < n[0] ? part[0][i] : part[1][i - n[0]];
 		err = ns_stack_replace(ns, in, st, v, (uint32_t)i, now);
 	} else if (!err) {	/* too many pieces: hidden, not taken away */
-		err = ns_stack_push(ns, st, &zeros, now);
+		err = st->n < NS_HOLE_DEEP ?
+		      ns_stack_push(ns, st, &zeros, now) : -EOPNOTSUPP;
 	}
 	free(part[0]);
 	free(part[1]);
@@ -117,7 +118,8 @@ int ns_hole(struct ns *ns, struct ns_inode *in, uint64_t *off, uint64_t end,
 		if (size - pos > last - *off)
 			stop = pos + (uint32_t)(last - *off);
 		err = slot_hole(ns, in, *off / size, pos, stop, now);
-		*off += stop - pos;
+		if (!err)
+			*off += stop - pos;
 		--*budget;
 	}
 	if (!err && *off >= last)
@@ -150,6 +152,8 @@ static int allocate(struct ns *ns, struct ns_inode *in,
 	if (m->mode & (ALLOCATE_PUNCH | ALLOCATE_ZERO)) {
 		in->map++;
 		err = ns_hole(ns, in, &off, end, &budget, now);
+		if (err == -EOPNOTSUPP && off > m->off)
+			err = 0;	/* a part is better than an error */
 	} else {
 		off = end;	/* room is reserved nowhere */
 	}
