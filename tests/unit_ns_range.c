@@ -345,6 +345,34 @@ static void a_long_row_of_data_is_walked_in_parts(void **state)
 	assert_int_equal(seek(f, ino, 0, 1), (NS_SEEK_SLOTS + 5) * FIX_SLOT);
 }
 
+/* As long as it takes to look at many slots is what a few deep ones take. */
+static void deep_slots_are_walked_in_more_parts(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = full(f, "a", 300);
+	struct m_seekmap m = { .ino = ino, .hole = 1 };
+	struct m_seekmap_r r;
+
+	for (uint32_t i = 0; i < 200; i++)
+		for (uint32_t k = 0; k < 63; k++) {
+			struct m_push p = fix_push(f, i, k, 2);
+
+			assert_int_equal(fix_commit(f, ino, &p, 1, NULL), 0);
+		}
+	assert_int_equal(ns_seek(f->ns, &m, &r), 0);
+	assert_int_equal(r.state, 1);
+	for (uint32_t i = 200; i < 300; i++)
+		for (uint32_t k = 0; k < 63; k++) {
+			struct m_push p = fix_push(f, i, k, 2);
+
+			assert_int_equal(fix_commit(f, ino, &p, 1, NULL), 0);
+		}
+	assert_int_equal(ns_seek(f->ns, &m, &r), 0);
+	assert_int_equal(r.state, 2);
+	assert_true(r.off > 200 * FIX_SLOT);
+	assert_int_equal(seek(f, ino, 0, 1), 300 * FIX_SLOT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -362,6 +390,7 @@ int main(void)
 		FIX_TEST(zeros_are_holes),
 		FIX_TEST(far_away_data_is_found_at_once),
 		FIX_TEST(a_long_row_of_data_is_walked_in_parts),
+		FIX_TEST(deep_slots_are_walked_in_more_parts),
 	};
 
 	alarm(120);

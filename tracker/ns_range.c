@@ -250,14 +250,16 @@ int ns_seek(struct ns *ns, const struct m_seekmap *m, struct m_seekmap_r *out)
 	struct ns_stack st = { 0 };
 	struct ns_inode in;
 	uint64_t off = m->off;
-	int i, state = SEEK_ON, err;
+	uint32_t i;
+	int state = SEEK_ON, err;
 
 	err = ns_file_get(ns, m->ino, &in);
 	if (err)
 		return err;
 	if (off >= in.a.size)
 		state = SEEK_NONE;
-	for (i = 0; state == SEEK_ON && i < NS_SEEK_SLOTS; i++)
+	/* deep ones count for more */
+	for (i = 0; state == SEEK_ON && i < NS_SEEK_SLOTS; i += 1 + st.n / 8)
 		state = seek_step(ns, &in, m->hole, &st, &off);
 	ns_stack_fini(&st);
 	if (state < 0)
