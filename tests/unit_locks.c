@@ -513,6 +513,32 @@ static void many_wait_for_many(void **state)
 	assert_int_equal(n_decided, MANY);
 }
 
+/* Each of @n owners has a byte, and all but the first wait for the next's: what
+ * becomes of the first? */
+static enum lk_state close_a_circle(uint64_t ino, uint64_t n)
+{
+	struct m_byte_lock k;
+
+	for (uint64_t i = 0; i < n; i++) {
+		k = lk(ino, LK_WRITE, i, i, i);
+		assert_int_equal(locks_ask(l, 1, 0, &k, 0), LK_GRANTED);
+	}
+	for (uint64_t i = n - 1; i; i--) {
+		k = lk(ino, LK_WRITE, i, (i + 1) % n, (i + 1) % n);
+		assert_int_equal(locks_ask(l, 1, i, &k, 1), LK_WAITS);
+	}
+	k = lk(ino, LK_WRITE, 0, 1, 1);
+	return locks_ask(l, 1, n, &k, 1);
+}
+
+static void the_search_for_a_circle_ends(void **state)
+{
+	(void)state;
+	assert_int_equal(close_a_circle(1, LOCKS_CIRCLE_MAX), LK_DEADLOCK);
+	locks_drop(l, 1);
+	assert_int_equal(close_a_circle(1, LOCKS_CIRCLE_MAX + 1), LK_WAITS);
+}
+
 static void there_are_bounds(void **state)
 {
 	struct m_byte_lock k;
@@ -587,6 +613,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_cannot_be, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(many_wait_for_many, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_search_for_a_circle_ends,
+						setup, teardown),
 		cmocka_unit_test_setup_teardown(there_are_bounds, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(lost_is_lost, setup, teardown),
