@@ -23,7 +23,7 @@
  *     file that grows again reads zeros;
  *   - an inode is in orphans exactly when its nlink is 0;
  *   - inodes.parent of what is no directory is 0, but of a file that never
- *     had a name yet (O_TMPFILE) its own number;
+ *     had a name yet (O_TMPFILE), and is whole, its own number;
  *   - what is in digests has an inode (but may be of an older content);
  *   - inodes.stored is the sum of ns_stack_bytes() of its slots;
  *   - upwards in a stack ns_slice.pushed never falls, and neither it nor
