@@ -264,7 +264,8 @@ static void a_hole_in_many_writes_leaves_room(void **state)
 	for (i = 400; i < 1000; i++)
 		n = write_at(f, ino, 4 * i + 2);
 	assert_int_equal(n, 1002);
-	assert_int_equal(allocate(f, ino, BIG + 1, 1, PUNCH, NULL), -EOPNOTSUPP);
+	assert_int_equal(allocate(f, ino, BIG + 1, 1, PUNCH, NULL),
+			 -EOPNOTSUPP);
 	/* the part before it is done */
 	assert_int_equal(allocate(f, ino, 0, BIG + 1, PUNCH, &r), 0);
 	assert_int_equal(r.done, BIG);

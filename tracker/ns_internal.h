@@ -40,8 +40,8 @@
 #define NS_REAP_SLOTS 4096	/* of one call of ns_reap() */
 #define NS_MERGE_RUNS 4		/* of data, of a slot that was merged */
 #define NS_HOLE_SLOTS 1024	/* that one ns_allocate() goes through */
-#define NS_HOLE_DEEP 512	/* slices of a slot that holes may make: who writes
-				 * there has room until it compacts it */
+#define NS_HOLE_DEEP 512	/* slices of a slot that holes may make: a writer
+				 * has room until it compacts it */
 #define NS_SEEK_SLOTS 2048	/* that one ns_seek() looks at; deep: fewer */
 #define NS_CLONE_SLICES 1024	/* that one ns_clone() makes, about */
 #define NS_CLONE_DEEP 64	/* of a slot: more are copied, not cloned */
