@@ -36,6 +36,25 @@ static void a_file_without_a_name(void **state)
 	assert_int_equal(ns_getattr(f->ns, ino, &now), -ENOENT);
 }
 
+/* Its session was away for too long: what is left of it gets no name. */
+static void a_part_of_a_file_gets_no_name(void **state)
+{
+	struct fix *f = *state;
+	struct m_push p[64];
+	struct m_mknod_r r;
+
+	assert_int_equal(tmpfile_in(f, 1, &r), 0);
+	for (uint32_t i = 0; i <= NS_REAP_SLOTS; i += 64) {
+		for (uint32_t k = 0; k < 64; k++)
+			p[k] = fix_push(f, i + k, 0, FIX_SLOT);
+		assert_int_equal(fix_commit(f, r.attr.ino, p, 64, NULL), 0);
+	}
+	assert_int_equal(ns_reap(f->ns, r.attr.ino, fix_now(f)), 1);
+	assert_int_equal(fix_link(f, r.attr.ino, 1, "name"), -ENOENT);
+	assert_int_equal(ns_reap(f->ns, r.attr.ino, fix_now(f)), 0);
+	assert_int_equal(ns_getattr(f->ns, r.attr.ino, &r.attr), -ENOENT);
+}
+
 static void nonsense_is_refused(void **state)
 {
 	struct fix *f = *state;
@@ -106,7 +125,8 @@ int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, fix_up, fix_down)
 	const struct CMUnitTest tests[] = {
-		TEST(a_file_without_a_name), TEST(nonsense_is_refused),
+		TEST(a_file_without_a_name),
+		TEST(a_part_of_a_file_gets_no_name), TEST(nonsense_is_refused),
 		TEST(no_more_files_than_there_may_be), TEST(reads_are_noted),
 	};
 

@@ -205,6 +205,73 @@ static void a_deep_slot_is_punched_too(void **state)
 	assert_int_equal(fix_attr(f, ino).stored, FIX_SLOT - 40);
 }
 
+enum { BIG = 16384 };
+
+/* -errno, or the slices of slot 1 after a write of a byte at @pos of it. */
+static int write_at(struct fix *f, uint64_t ino, uint32_t pos)
+{
+	struct m_push p = fix_push(f, 1, pos, 1);
+	int err = fix_commit(f, ino, &p, 1, NULL);
+
+	return err ? err : (int)fix_map(f, ino).slots[0].n_slices;
+}
+
+/* Slot 0 is a hole, slot 1 a chunk. */
+static uint64_t of_big_slots(struct fix *f)
+{
+	struct m_mknod m = { .parent = 1, .name = STR_LIT("a"), .excl = 1,
+			     .mode = S_IFREG | 0644, .slot_size = BIG };
+	struct m_push p = fix_push(f, 1, 0, BIG);
+	struct m_mknod_r r;
+
+	assert_int_equal(ns_mknod(f->ns, &m, fix_now(f), &r, fix_t(f)), 0);
+	assert_int_equal(fix_commit(f, r.attr.ino, &p, 1, NULL), 0);
+	return r.attr.ino;
+}
+
+/* A full stack takes no writes (-EBUSY), and no hole is worth that. */
+static void holes_leave_room_for_writes(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = of_big_slots(f);
+	uint32_t i;
+	int err = 0, n;
+
+	for (i = 0; !err && i < 4000; i++)
+		err = allocate(f, ino, BIG + 4 * i + 1, 1, PUNCH, NULL);
+	assert_int_equal(err, -EOPNOTSUPP);
+	n = write_at(f, ino, 1);
+	assert_true(n > 0 && n <= NS_STACK_MAX / 4 + 1);
+	/* what makes it no deeper is always done */
+	assert_int_equal(allocate(f, ino, BIG - 1, BIG - 100, PUNCH, NULL), 0);
+}
+
+/* Nor does a hole resolve what was written into many more pieces. */
+static void a_hole_in_many_writes_leaves_room(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = of_big_slots(f);
+	struct m_allocate_r r;
+	uint32_t i;
+	int n = 0;
+
+	for (i = 0; i < 400; i++)
+		n = write_at(f, ino, 4 * i + 2);
+	assert_int_equal(n, 401);
+	assert_int_equal(allocate(f, ino, BIG + 9001, 1, PUNCH, NULL), 0);
+	assert_true(fix_map(f, ino).slots[0].n_slices < 500);
+	assert_int_equal(seek(f, ino, BIG + 9000, 1), BIG + 9001);
+	for (i = 400; i < 1000; i++)
+		n = write_at(f, ino, 4 * i + 2);
+	assert_int_equal(n, 1002);
+	assert_int_equal(allocate(f, ino, BIG + 1, 1, PUNCH, NULL),
+			 -EOPNOTSUPP);
+	/* the part before it is done */
+	assert_int_equal(allocate(f, ino, 0, BIG + 1, PUNCH, &r), 0);
+	assert_int_equal(r.done, BIG);
+	assert_true(write_at(f, ino, 1) > 0);
+}
+
 static void data_and_holes_are_found(void **state)
 {
 	struct fix *f = *state;
@@ -279,6 +346,34 @@ static void a_long_row_of_data_is_walked_in_parts(void **state)
 	assert_int_equal(seek(f, ino, 0, 1), (NS_SEEK_SLOTS + 5) * FIX_SLOT);
 }
 
+/* As long as it takes to look at many slots is what a few deep ones take. */
+static void deep_slots_are_walked_in_more_parts(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = full(f, "a", 300);
+	struct m_seekmap m = { .ino = ino, .hole = 1 };
+	struct m_seekmap_r r;
+
+	for (uint32_t i = 0; i < 200; i++)
+		for (uint32_t k = 0; k < 63; k++) {
+			struct m_push p = fix_push(f, i, k, 2);
+
+			assert_int_equal(fix_commit(f, ino, &p, 1, NULL), 0);
+		}
+	assert_int_equal(ns_seek(f->ns, &m, &r), 0);
+	assert_int_equal(r.state, 1);
+	for (uint32_t i = 200; i < 300; i++)
+		for (uint32_t k = 0; k < 63; k++) {
+			struct m_push p = fix_push(f, i, k, 2);
+
+			assert_int_equal(fix_commit(f, ino, &p, 1, NULL), 0);
+		}
+	assert_int_equal(ns_seek(f->ns, &m, &r), 0);
+	assert_int_equal(r.state, 2);
+	assert_true(r.off > 200 * FIX_SLOT);
+	assert_int_equal(seek(f, ino, 0, 1), 300 * FIX_SLOT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -288,12 +383,15 @@ int main(void)
 		FIX_TEST(sizes_follow_the_mode),
 		FIX_TEST(what_cannot_be_is_refused),
 		FIX_TEST(suid_and_capabilities_go),
+		FIX_TEST(holes_leave_room_for_writes),
+		FIX_TEST(a_hole_in_many_writes_leaves_room),
 		FIX_TEST(a_long_range_is_done_in_parts),
 		FIX_TEST(a_deep_slot_is_punched_too),
 		FIX_TEST(data_and_holes_are_found),
 		FIX_TEST(zeros_are_holes),
 		FIX_TEST(far_away_data_is_found_at_once),
 		FIX_TEST(a_long_row_of_data_is_walked_in_parts),
+		FIX_TEST(deep_slots_are_walked_in_more_parts),
 	};
 
 	alarm(120);

@@ -112,6 +112,17 @@ static struct lk_holder *holder_get(struct lk_session *s, struct lk_file *f,
 	return h;
 }
 
+/* Does an owner wait for any fcntl lock?  (In a thread of its own.) */
+static int waits(const struct lk_session *s, uint64_t owner)
+{
+	const struct lk_wait *w;
+
+	TAILQ_FOREACH(w, &s->waits, by_session)
+		if (w->k.owner == owner && w->k.space == LK_FCNTL)
+			return 1;
+	return 0;
+}
+
 enum lk_state locks_apply(struct locks *l, struct lk_session *s,
 			  struct lk_file *f, const struct m_byte_lock *k)
 {
@@ -131,6 +142,8 @@ enum lk_state locks_apply(struct locks *l, struct lk_session *s,
 		h->pid = k->pid;
 	if (s->n_waits)
 		s->woken = l->woken = 1;
+	if (k->kind != LK_NONE && k->space == LK_FCNTL && waits(s, k->owner))
+		f->suspect = 1;
 	holder_unused(h);
 	return err ? LK_FULL : LK_GRANTED;
 }
@@ -288,57 +301,37 @@ void locks_cancel(struct locks *l, uint64_t session, uint64_t ticket)
 
 /* ----------------------------------------------------------------- sessions */
 
-static void holder_end(struct locks *l, struct lk_holder *h)
+/* Of a file that was pinned once for each thing that was taken away from it:
+ * when all are gone, and not after each, is seen who goes on. */
+static void let_go(struct locks *l, struct lk_file *f)
 {
-	struct lk_file *f = h->file;
-	uint8_t space = h->space;
-
-	h->session->n_ranges -= h->set.n;
-	h->set.n = 0;
-	holder_unused(h);
-	locks_advance(l, f, space);
+	if (--f->pins)
+		return;
+	for (int i = 0; i < 2; i++)
+		locks_advance(l, f, (uint8_t)i);
 	locks_file_unused(l, f);
 }
 
 static void end_waits(struct locks *l, struct lk_session *s)
 {
+	struct lk_waits old = TAILQ_HEAD_INITIALIZER(old);
 	struct lk_wait *w;
 
-	s->ending = 1;
-	while ((w = TAILQ_FIRST(&s->waits)))
-		wait_end(l, w);
-	s->ending = 0;
+	TAILQ_FOREACH(w, &s->waits, by_session) {
+		TAILQ_REMOVE(&w->file->waits[w->k.space], w, link);
+		w->file->pins++;
+	}
+	TAILQ_CONCAT(&old, &s->waits, by_session);
+	s->n_waits = 0;
+	while ((w = TAILQ_FIRST(&old))) {
+		TAILQ_REMOVE(&old, w, by_session);
+		let_go(l, w->file);
+		free(w);
+	}
 }
 
-void locks_drop(struct locks *l, uint64_t session)
-{
-	struct lk_session *s = session_find(l, session);
-	struct lk_holder *h;
-
-	if (!s)
-		return;
-	end_waits(l, s);
-	while ((h = LIST_FIRST(&s->holders)))
-		holder_end(l, h);
-	HASH_DELETE(hh, l->sessions, s);
-	free(s);
-	locks_settle(l);
-}
-
-static int believe(struct locks *l, struct lk_session *s,
-		   const struct m_byte_lock *k)
-{
-	struct lk_file *f = file_get(l, k->ino);
-	int ok = f && !locks_blocker(f, s->id, k) &&
-		 locks_apply(l, s, f, k) == LK_GRANTED;
-
-	if (f)
-		locks_file_unused(l, f);
-	return ok;
-}
-
-/* What it had is put aside, and taken again as far as it is listed; nobody
- * else goes on between. */
+/* What it had is put aside, and (locks_resume) taken again as far as it is
+ * listed; nobody else goes on between. */
 static void put_aside(struct lk_session *s, struct lk_holder **old)
 {
 	struct lk_holder *h;
@@ -359,15 +352,38 @@ static void forget_old(struct locks *l, struct lk_holder *h)
 	struct lk_holder *next;
 
 	for (; h; h = next) {
-		struct lk_file *f = h->file;
-
 		next = h->by_session.le_next;
-		f->pins--;
-		locks_advance(l, f, h->space);
-		locks_file_unused(l, f);
+		let_go(l, h->file);
 		lockset_fini(&h->set);
 		free(h);
 	}
+}
+
+void locks_drop(struct locks *l, uint64_t session)
+{
+	struct lk_session *s = session_find(l, session);
+	struct lk_holder *old;
+
+	if (!s)
+		return;
+	end_waits(l, s);
+	put_aside(s, &old);
+	HASH_DELETE(hh, l->sessions, s);
+	free(s);
+	forget_old(l, old);
+	locks_settle(l);
+}
+
+static int believe(struct locks *l, struct lk_session *s,
+		   const struct m_byte_lock *k)
+{
+	struct lk_file *f = file_get(l, k->ino);
+	int ok = f && !locks_blocker(f, s->id, k) &&
+		 locks_apply(l, s, f, k) == LK_GRANTED;
+
+	if (f)
+		locks_file_unused(l, f);
+	return ok;
 }
 
 uint32_t locks_resume(struct locks *l, uint64_t session, int sure,
@@ -421,6 +437,7 @@ void locks_grace(struct locks *l, int on)
 		return;
 	HASH_ITER (hh, l->files, f, next) {
 		f->pins++;
+		f->suspect = 1;
 		for (int i = 0; i < 2; i++) {
 			locks_advance(l, f, (uint8_t)i);
 			for (w = TAILQ_FIRST(&f->waits[i]); w; w = after) {

@@ -43,6 +43,7 @@ struct lk_file {
 	struct lk_holders holders[2];	/* by space */
 	struct lk_waits waits[2];
 	int pins;			/* somebody walks it: it stays */
+	int suspect;			/* those who wait may be in a circle */
 	UT_hash_handle hh;
 };
 
@@ -52,7 +53,6 @@ struct lk_session {
 	struct lk_waits waits;		/* by_session */
 	uint32_t n_ranges, n_waits;
 	int woken;			/* it was granted something */
-	int ending;			/* what waits for it is to end */
 	int expected;			/* known from before a restart only */
 	UT_hash_handle hh;
 };

@@ -81,8 +81,6 @@ static void add_waits(struct locks *l, const struct lk_holder *h,
 {
 	struct lk_wait *w;
 
-	if (h->session->ending)
-		return;		/* it waits for nothing any more */
 	TAILQ_FOREACH(w, &h->session->waits, by_session) {
 		if (w->k.owner != h->owner || w->k.space != LK_FCNTL ||
 		    w->once || w->mark == l->mark)
@@ -97,10 +95,11 @@ int locks_circle(struct locks *l, struct lk_wait *from)
 	struct todo todo = STAILQ_HEAD_INITIALIZER(todo);
 	const struct lk_holder *h;
 	struct lk_wait *w;
+	int n = 0;
 
 	from->mark = ++l->mark;
 	STAILQ_INSERT_TAIL(&todo, from, todo);
-	while ((w = STAILQ_FIRST(&todo))) {
+	while ((w = STAILQ_FIRST(&todo)) && n++ < LOCKS_CIRCLE_MAX) {
 		STAILQ_REMOVE_HEAD(&todo, todo);
 		TAILQ_FOREACH(h, &w->file->holders[LK_FCNTL], link) {
 			if ((h->session == w->session &&
@@ -129,6 +128,19 @@ void locks_decide(struct locks *l, struct lk_wait *w, enum lk_state state)
 	l->ops.decided(l->ops.arg, session, ticket, &k, state);
 }
 
+/* It waits no more before it has the lock: who holds and waits may be in a
+ * circle. */
+static void grant_one(struct locks *l, struct lk_file *f, struct lk_wait *w)
+{
+	uint64_t ticket = w->ticket;
+	struct lk_session *s = w->session;
+	struct m_byte_lock k = w->k;
+
+	locks_wait_free(w);
+	l->ops.decided(l->ops.arg, s->id, ticket, &k,
+		       locks_apply(l, s, f, &k));
+}
+
 /* Grants what can be had, in line's order; 1: something. */
 static int grant(struct locks *l, struct lk_file *f, uint8_t space)
 {
@@ -137,28 +149,32 @@ static int grant(struct locks *l, struct lk_file *f, uint8_t space)
 
 	for (w = TAILQ_FIRST(&f->waits[space]); w; w = next) {
 		next = TAILQ_NEXT(w, link);
-		if (w->session->ending ||
-		    !locks_may(f, w->session, &w->k, w))
+		if (!locks_may(f, w->session, &w->k, w))
 			continue;
-		locks_decide(l, w, locks_apply(l, w->session, f, &w->k));
+		grant_one(l, f, w);
 		any = 1;
 	}
 	return any;
 }
 
-/* Who waited for one owner waits for another now. */
+/* Who waited for one owner waits for another now.  That closes a circle only
+ * if the other waits, too: else it is not searched for, which takes long where
+ * many wait for many. */
 static int break_circles(struct locks *l, struct lk_file *f)
 {
 	struct lk_wait *w, *next;
 	int any = 0;
 
+	if (!f->suspect)
+		return 0;
 	for (w = TAILQ_FIRST(&f->waits[LK_FCNTL]); w; w = next) {
 		next = TAILQ_NEXT(w, link);
-		if (w->once || w->session->ending || !locks_circle(l, w))
+		if (w->once || !locks_circle(l, w))
 			continue;
 		locks_decide(l, w, LK_DEADLOCK);
 		any = 1;
 	}
+	f->suspect = any;
 	return any;
 }
 

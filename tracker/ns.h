@@ -125,7 +125,8 @@ int ns_compact(struct ns *ns, const struct m_compact *m, struct ns_now now,
 	       struct m_compact_r *out, struct ns_touched *t);
 
 /* fallocate: what is punched or zeroed becomes a hole, the rest is a matter of
- * size.  @out->done: as far as it got. */
+ * size.  @out->done: as far as it got.  -EOPNOTSUPP: nothing was done, the
+ * first slot would become too deep. */
 int ns_allocate(struct ns *ns, const struct m_allocate *m, struct ns_now now,
 		struct m_allocate_r *out, struct ns_touched *t);
 /* copy_file_range: slices of m->ino that name the chunks of m->from (which

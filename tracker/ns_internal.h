@@ -23,7 +23,7 @@
  *     file that grows again reads zeros;
  *   - an inode is in orphans exactly when its nlink is 0;
  *   - inodes.parent of what is no directory is 0, but of a file that never
- *     had a name yet (O_TMPFILE) its own number;
+ *     had a name yet (O_TMPFILE), and is whole, its own number;
  *   - what is in digests has an inode (but may be of an older content);
  *   - inodes.stored is the sum of ns_stack_bytes() of its slots;
  *   - upwards in a stack ns_slice.pushed never falls, and neither it nor
@@ -40,7 +40,9 @@
 #define NS_REAP_SLOTS 4096	/* of one call of ns_reap() */
 #define NS_MERGE_RUNS 4		/* of data, of a slot that was merged */
 #define NS_HOLE_SLOTS 1024	/* that one ns_allocate() goes through */
-#define NS_SEEK_SLOTS 2048	/* that one ns_seek() looks at */
+#define NS_HOLE_DEEP 512	/* slices of a slot that holes may make: a writer
+				 * has room until it compacts it */
+#define NS_SEEK_SLOTS 2048	/* that one ns_seek() looks at; deep: fewer */
 #define NS_CLONE_SLICES 1024	/* that one ns_clone() makes, about */
 #define NS_CLONE_DEEP 64	/* of a slot: more are copied, not cloned */
 
@@ -194,7 +196,7 @@ struct ns_slice ns_slices_get(const void *blob, uint32_t i);
 /* ---- ns_range.c ---- */
 
 /* Nothing in [pos, end) any more: a change that is no push, unless nothing
- * was there. */
+ * was there.  -EOPNOTSUPP: there are too many pieces around. */
 int ns_stack_hole(struct ns *ns, const struct ns_inode *in,
 		  struct ns_stack *st, uint32_t pos, uint32_t end,
 		  struct ns_now now);

@@ -57,12 +57,13 @@ int ns_stack_hole(struct ns *ns, const struct ns_inode *in,
 	v = malloc((n[0] + n[1] + 1) * sizeof(*v));
 	if (!err && !v)
 		err = -ENOMEM;
-	if (!err && n[0] + n[1] <= NS_STACK_MAX) {
+	if (!err && (n[0] + n[1] <= NS_HOLE_DEEP || n[0] + n[1] <= st->n)) {
 		for (i = 0; i < n[0] + n[1]; i++)
 			v[i] = i < n[0] ? part[0][i] : part[1][i - n[0]];
 		err = ns_stack_replace(ns, in, st, v, (uint32_t)i, now);
 	} else if (!err) {	/* too many pieces: hidden, not taken away */
-		err = ns_stack_push(ns, st, &zeros, now);
+		err = st->n < NS_HOLE_DEEP ?
+		      ns_stack_push(ns, st, &zeros, now) : -EOPNOTSUPP;
 	}
 	free(part[0]);
 	free(part[1]);
@@ -117,7 +118,8 @@ int ns_hole(struct ns *ns, struct ns_inode *in, uint64_t *off, uint64_t end,
 		if (size - pos > last - *off)
 			stop = pos + (uint32_t)(last - *off);
 		err = slot_hole(ns, in, *off / size, pos, stop, now);
-		*off += stop - pos;
+		if (!err)
+			*off += stop - pos;
 		--*budget;
 	}
 	if (!err && *off >= last)
@@ -150,6 +152,8 @@ static int allocate(struct ns *ns, struct ns_inode *in,
 	if (m->mode & (ALLOCATE_PUNCH | ALLOCATE_ZERO)) {
 		in->map++;
 		err = ns_hole(ns, in, &off, end, &budget, now);
+		if (err == -EOPNOTSUPP && off > m->off)
+			err = 0;	/* a part is better than an error */
 	} else {
 		off = end;	/* room is reserved nowhere */
 	}
@@ -246,14 +250,16 @@ int ns_seek(struct ns *ns, const struct m_seekmap *m, struct m_seekmap_r *out)
 	struct ns_stack st = { 0 };
 	struct ns_inode in;
 	uint64_t off = m->off;
-	int i, state = SEEK_ON, err;
+	uint32_t i;
+	int state = SEEK_ON, err;
 
 	err = ns_file_get(ns, m->ino, &in);
 	if (err)
 		return err;
 	if (off >= in.a.size)
 		state = SEEK_NONE;
-	for (i = 0; state == SEEK_ON && i < NS_SEEK_SLOTS; i++)
+	/* deep ones count for more */
+	for (i = 0; state == SEEK_ON && i < NS_SEEK_SLOTS; i += 1 + st.n / 8)
 		state = seek_step(ns, &in, m->hole, &st, &off);
 	ns_stack_fini(&st);
 	if (state < 0)

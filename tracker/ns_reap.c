@@ -48,6 +48,7 @@ static int reap(struct ns *ns, uint64_t ino, struct ns_now now)
 	if (n < NS_REAP_SLOTS)
 		return inode_del(ns, &in);
 	in.map++;
+	in.parent = 0;		/* what is left of it gets no name any more */
 	err = ns_inode_put(ns, &in);
 	return err ? err : 1;
 }
