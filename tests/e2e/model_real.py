@@ -248,6 +248,7 @@ class Real:
         os.chmod(self.at(path), mode)
 
     def fchmod(self, slot, mode):
+        os.fstat(self.fds[slot])        # the kernel goes by the owner that it last knew
         os.fchmod(self.fds[slot], mode)
 
     def lchown(self, path, owner, group):
