@@ -190,8 +190,8 @@ OPS   ?= 100000
 SEEDS ?= $(shell date +%N)
 check-model: all
 	@for s in $(SEEDS); do \
-		$(PYTHON) tests/e2e/model.py --seed $$s --ops $(OPS) && \
-		$(PYTHON) tests/e2e/model.py --faults --seed $$s --ops $$(($(OPS) / 10)) || exit 1; done
+		PSPFS_BUILD=$(abspath $(BUILD)) PSPFS_MODEL_OPS=$(OPS) PSPFS_SEED=$$s \
+		$(PYTHON) -m pytest -q -s tests/e2e/test_model.py || exit 1; done
 
 check: all $(UNIT:%=$(BUILD)/tests/%) $(HELPERS)
 	$(PYTHON) tests/run.py --build $(BUILD) $(UNIT) --pytest tests

@@ -9,11 +9,12 @@
 
 Where a mount and the model differ, the operations are shrunk to few that
 still differ, and printed as a script.  Exit code 0: no difference; 1: one was
-found; 2: it could not run; 3: a call hangs.
+found; 2: it could not run; 3: a call hangs; 4: ended by SIGTERM.
 """
 import argparse
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -71,6 +72,7 @@ def options():
 
 def main():
     args = options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(4))       # clears away as it ends
     os.umask(0)
     if os.geteuid():
         print("model.py: acts as several users: run it as root", file=sys.stderr)
