@@ -34,7 +34,7 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   local_packet local peer_push peer_share peer opts plan part get \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
 	   file_compact file_ahead file_plan file_read file_write file_drain file \
-	   tree_node tree told thread atimes mountpoint signals pending kernel held ops ops_dir \
+	   tree_node tree told thread atimes mountpoint signals pending caller kernel held ops ops_dir \
 	   ops_tmpfile ops_list ops_attr ops_lock_call ops_lock ops_file \
 	   ops_content ops_xattr ops_told ops_pages \
 	   ops_virtual ops_front mount_opts
@@ -63,7 +63,7 @@ UNIT_NET     := unit_text unit_log unit_codec unit_msg unit_slices unit_md5 unit
 UNIT_FS      := unit_store unit_cache unit_young unit_source \
 		unit_opts unit_byte_range unit_local unit_parts_plan unit_link unit_peer \
 	   unit_shelf unit_tree unit_told unit_held unit_atimes unit_mount_opts unit_track unit_extents \
-	   unit_file unit_file_map unit_file_random unit_virtual unit_signals \
+	   unit_file unit_file_map unit_file_random unit_virtual unit_signals unit_caller \
 	   unit_pending
 UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_acl \
 	   unit_ns_nameless unit_ns_map unit_ns_chunk unit_ns_copies unit_ns_digest \

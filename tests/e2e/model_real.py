@@ -244,18 +244,28 @@ class Real:
             return os.access(self.at(path), mask, effective_ids=True)
         return False
 
+    @staticmethod
+    def looked(look, fn, file, *args, **kw):
+        """The kernel refuses by the owner that it last knew: look, and again."""
+        try:
+            fn(file, *args, **kw)
+        except PermissionError as e:
+            if e.errno != errno.EPERM:
+                raise
+            look(file)
+            fn(file, *args, **kw)
+
     def chmod(self, path, mode):
-        os.chmod(self.at(path), mode)
+        self.looked(os.stat, os.chmod, self.at(path), mode)
 
     def fchmod(self, slot, mode):
-        os.fstat(self.fds[slot])        # the kernel goes by the owner that it last knew
-        os.fchmod(self.fds[slot], mode)
+        self.looked(os.fstat, os.fchmod, self.fds[slot], mode)
 
     def lchown(self, path, owner, group):
-        os.lchown(self.at(path), owner, group)
+        self.looked(os.lstat, os.lchown, self.at(path), owner, group)
 
     def utimens(self, path, times):
-        os.utime(self.at(path), ns=tuple(times)) if times else os.utime(self.at(path))
+        self.looked(os.stat, os.utime, self.at(path), **({"ns": tuple(times)} if times else {}))
 
     def setxattr(self, path, name, value, flags):
         os.setxattr(self.at(path), name, value, flags)
