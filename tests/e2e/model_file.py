@@ -206,6 +206,8 @@ class Files(Model):
             return self.seek_map(f, inode, off, whence)
         if f.pos is None and whence == os.SEEK_CUR:
             raise Skip
+        if whence == os.SEEK_END:
+            inode.seen.add(f.mount)     # it said what it takes the size for
         f.pos = off + {os.SEEK_SET: 0, os.SEEK_CUR: f.pos, os.SEEK_END: inode.size}[whence]
         return f.pos
 
