@@ -17,9 +17,13 @@ static void test_caps(void **state)
 	uint64_t caps = 7;
 
 	(void)state;
-	assert_int_equal(caller_parse_caps("CapPrm:\t3\nCapEff:\t0000000000000008\n", &caps), 0);
+	assert_int_equal(caller_parse_caps("CapPrm:\t3\n"
+					   "CapEff:\t0000000000000008\n",
+					   &caps),
+			 0);
 	assert_int_equal(caps, 1 << CAP_FOWNER);
-	assert_int_equal(caller_parse_caps("CapPrm:\t3\n", &caps), -EINVAL);
+	assert_int_equal(caller_parse_caps("CapPrm:\t3\n", &caps),
+			 -EINVAL);
 	assert_int_equal(caller_parse_caps("CapEff:\tx\n", &caps), -EINVAL);
 }
 
