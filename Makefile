@@ -34,7 +34,7 @@ FS      := trailer store_index store_io store_sync store_scan store_open store \
 	   local_packet local peer_push peer_share peer opts plan part get \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
 	   file_compact file_ahead file_plan file_read file_write file_drain file \
-	   listing tree_node tree told thread sizes atimes mountpoint signals pending kernel held ops ops_dir \
+	   listing tree_node tree told thread sizes atimes mountpoint signals pending caller kernel held ops ops_dir \
 	   ops_tmpfile ops_list ops_attr ops_lock_call ops_lock ops_file \
 	   ops_content ops_xattr ops_told ops_pages \
 	   ops_virtual ops_front mount_opts
@@ -63,7 +63,7 @@ UNIT_NET     := unit_text unit_log unit_codec unit_msg unit_slices unit_md5 unit
 UNIT_FS      := unit_store unit_cache unit_young unit_source \
 		unit_opts unit_byte_range unit_local unit_parts_plan unit_link unit_peer \
 	   unit_shelf unit_listing unit_tree unit_told unit_sizes unit_held unit_sums unit_atimes unit_mount_opts unit_track unit_extents \
-	   unit_file unit_file_map unit_file_random unit_virtual unit_signals \
+	   unit_file unit_file_map unit_file_random unit_virtual unit_signals unit_caller \
 	   unit_pending
 UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_acl \
 	   unit_ns_nameless unit_ns_map unit_ns_chunk unit_ns_copies unit_ns_digest \
@@ -190,8 +190,8 @@ OPS   ?= 100000
 SEEDS ?= $(shell date +%N)
 check-model: all
 	@for s in $(SEEDS); do \
-		$(PYTHON) tests/e2e/model.py --seed $$s --ops $(OPS) && \
-		$(PYTHON) tests/e2e/model.py --faults --seed $$s --ops $$(($(OPS) / 10)) || exit 1; done
+		PSPFS_BUILD=$(abspath $(BUILD)) PSPFS_MODEL_OPS=$(OPS) PSPFS_SEED=$$s \
+		$(PYTHON) -m pytest -q -s tests/e2e/test_model.py || exit 1; done
 
 check: all $(UNIT:%=$(BUILD)/tests/%) $(HELPERS)
 	$(PYTHON) tests/run.py --build $(BUILD) $(UNIT) --pytest tests

@@ -2,10 +2,12 @@
  * ops_attr -- attributes, symlinks' targets, and what room there is.
  */
 #include <errno.h>
+#include <linux/capability.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "caller.h"
 #include "kernel.h"
 #include "ops_call.h"
 
@@ -68,19 +70,24 @@ void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 enum { GROUPS_MOST = 1024 };	/* of a process, that are looked at */
 
-int call_in_group(struct call *c, const struct m_attr *a)
+static int in_group(struct call *c, gid_t gid)
 {
 	const struct fuse_ctx *who = fuse_req_ctx(c->req);
 	gid_t list[GROUPS_MOST];
 	int n;
 
-	if (!who->uid || who->gid == a->gid)
+	if (!who->uid || who->gid == gid)
 		return 1;
 	n = fuse_req_getgroups(c->req, GROUPS_MOST, list);
 	for (int i = 0; i < n && i < GROUPS_MOST; i++)
-		if (list[i] == a->gid)
+		if (list[i] == gid)
 			return 1;
 	return 0;
+}
+
+int call_in_group(struct call *c, const struct m_attr *a)
+{
+	return in_group(c, a->gid);
 }
 
 /* Only a set-group-ID bit makes it worth asking who is in which group. */
@@ -212,9 +219,51 @@ static void chown_none(struct call *c)
 	call_setattr(c, setattr_done);
 }
 
-static void setattr_kills(struct call *c)
+static int capable(struct call *c, int cap)
 {
-	c->set.set |= call_kill_bits(c);
+	return caller_capable(fuse_req_ctx(c->req)->pid, cap, c->attr.uid,
+			      c->attr.gid);
+}
+
+/* What only an owner may set: the kernel has judged that, but by the owner
+ * that it last heard of, and another mount may have changed it since. */
+enum { SET_OWNERS = SET_MODE | SET_UID | SET_GID | SET_ATIME | SET_MTIME };
+
+static int judge(struct call *c)
+{
+	uid_t uid = fuse_req_ctx(c->req)->uid;
+	const struct m_attr *a = &c->attr;
+	struct m_setattr *m = &c->set;
+	int owner = uid == a->uid;
+
+	if (!uid)
+		return 0;
+	if ((m->set & (SET_MODE | SET_ATIME | SET_MTIME)) && !owner &&
+	    !capable(c, CAP_FOWNER))
+		return -EPERM;
+	if ((m->set & SET_UID) && !(owner && m->uid == a->uid) &&
+	    !capable(c, CAP_CHOWN))
+		return -EPERM;
+	if ((m->set & SET_GID) &&
+	    !(owner && (m->gid == a->gid || in_group(c, m->gid))) &&
+	    !capable(c, CAP_CHOWN))
+		return -EPERM;
+	if ((m->set & SET_MODE) && (m->mode & S_ISGID) &&
+	    !call_in_group(c, a) && !capable(c, CAP_FSETID))
+		m->mode &= ~(uint32_t)S_ISGID;
+	return 0;
+}
+
+static void setattr_known(struct call *c)
+{
+	int err = judge(c);
+
+	if (err) {
+		call_fail(c, err);
+		return;
+	}
+	if (c->flags)
+		c->set.set |= call_kill_bits(c);
 	call_setattr(c, setattr_done);
 }
 
@@ -246,8 +295,9 @@ void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set,
 		.mtime_s = st->st_mtim.tv_sec,
 		.mtime_ns = (uint32_t)st->st_mtim.tv_nsec,
 	};
-	if (kills)
-		call_know(c, setattr_kills);
+	c->flags = (uint32_t)kills;
+	if (kills || ((set & SET_OWNERS) && fuse_req_ctx(req)->uid))
+		call_know(c, setattr_known);
 	else
 		call_setattr(c, setattr_done);
 }

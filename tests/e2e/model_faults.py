@@ -8,9 +8,10 @@ which.  Bytes not yet committed may be lost, one by one; nothing else may.
 """
 import errno
 import os
-import random
+import shutil
 import subprocess
 
+from model_bench import Bench, run_either
 from model_fs import Err, Skip
 from model_ops import Generator
 from model_real import features
@@ -23,6 +24,7 @@ LOOKS = {"stat", "lstat", "fstat", "access", "readlink", "getxattr", "listxattr"
 BYTES = {"write", "pwrite", "writev", "pwritev", "mmapwrite", "fsync", "fdatasync", "close", "ftruncate",
          "fallocate", "copy_range"}
 EVERY = 350             # operations from one fault to the next
+LONG_AT = 7             # fault of an episode
 HEALTHY_S = 60
 LEASE_S = 10
 
@@ -32,11 +34,22 @@ class Unsure(Exception):
 
 
 class HurtRun(Run):
-    def __init__(self, tops):
+    def __init__(self, tops, swarm):
         super().__init__(tops)
+        self.faults = Faults(swarm, self)
         self.unsure = 0                 # calls that failed
 
+    def check_all(self, mounts=None):
+        self.faults.finish()
+        self.healthy()
+        super().check_all(mounts)
+
     def step(self, op):
+        if op[0] == "fault":
+            self.faults.do(*op[3:])
+            return 1
+        if op[0] == "check":
+            return super().step(op)
         self.settle_for(op)
         before, inos = self.model.twin(), dict(self.inos)
         args = loaded(op[3:])
@@ -98,6 +111,8 @@ class HurtRun(Run):
         if op[0] == "close":
             self.real.fds.pop(op[3], None)      # close(2) frees it, whatever it says
         inodes = [before.slots[s].ino for s in slots if s in before.slots]
+        if op[3] in self.model.slots and op[0] in ("write", "writev"):
+            self.model.slots[op[3]].pos = None
         for ino in inodes:
             was = before.inodes[ino]
             now = self.model.inodes.get(ino)
@@ -119,7 +134,7 @@ class HurtRun(Run):
             finally:
                 os.close(fd)
             self.between(path, got, old, inode.data)
-            inode.data, inode.dirty, inode.clean = got, {}, None
+            inode.data, inode.dirty, inode.clean, inode.seen = got, {}, None, set()
 
     @staticmethod
     def between(path, got, old, new):
@@ -182,16 +197,23 @@ class HurtRun(Run):
 
 
 class Faults:
-    """What is done to the swarm; each returns what it did.
+    """What is done to the swarm.
 
     What is to happen in the middle of calls is done by processes: this one
     may be waiting in a page fault, and acts as several users.  They are there
     before it happens: a fork closes files of ours, which has to be answered.
     """
 
-    def __init__(self, swarm, run, rng):
-        self.swarm, self.run, self.rng = swarm, run, rng
-        self.process = None
+    def __init__(self, swarm, run):
+        self.swarm, self.run = swarm, run
+        self.process, self.done = None, 0
+
+    def do(self, name, *args):
+        """It, once the last one is over."""
+        self.finish()
+        self.run.healthy()
+        self.done += 1
+        getattr(self, name)(*args)
 
     def later(self, text, *argv):
         self.process = subprocess.Popen(["sh", "-c", text, "sh", *argv], stdin=subprocess.DEVNULL,
@@ -215,8 +237,8 @@ class Faults:
         self.tracker_killed(0, 0).wait(10)
         self.finish()
 
-    def tracker_killed_meanwhile(self):
-        self.tracker_killed(self.rng.random() / 20, 0.3)
+    def tracker_killed_meanwhile(self, before_s):
+        self.tracker_killed(before_s, 0.3)
 
     def lender_killed(self):
         self.swarm.lenders.pop().kill()
@@ -227,34 +249,63 @@ class Faults:
             subprocess.run(["ss", "-K", "-t", "dport", "=", f":{port}"], stdin=subprocess.DEVNULL,
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=20)
 
-    def frozen(self, secs):
-        peer = self.rng.choice(self.swarm.peers)
-        pid = peer.proc.pid
+    def frozen(self, mount, secs):
+        if secs > LEASE_S:
+            for each in range(len(self.swarm.peers)):
+                self.run.close_removed(each)
+        pid = self.swarm.peers[mount].proc.pid
         self.later(f"kill -STOP {pid}; sleep {secs}; kill -CONT {pid}")
 
-    def frozen_shortly(self):
-        self.frozen(1 + 2 * self.rng.random())
-
-    def frozen_beyond_the_lease(self):
-        for mount in range(len(self.swarm.peers)):
-            self.run.close_removed(mount)
-        self.frozen(LEASE_S + 2)
-
-    def mount_killed(self):
-        mount = self.rng.randrange(len(self.swarm.peers))
-
+    def mount_killed(self, mount):
         def restart():
             self.swarm.peers[mount].kill()
             self.swarm.peers[mount].start()
         self.run.lose(mount, restart)
 
-    USUAL = ("tracker_killed_between", "tracker_killed_meanwhile", "tracker_killed_meanwhile", "lender_killed",
-             "connections_cut", "frozen_shortly", "mount_killed")
 
-    def next(self, n):
-        name = "frozen_beyond_the_lease" if n % 12 == 7 else self.rng.choice(self.USUAL)
-        getattr(self, name)()
-        return name
+class HurtGenerator(Generator):
+    """Operations, and now and then a fault."""
+
+    USUAL = ("tracker_killed_between", "tracker_killed_meanwhile", "tracker_killed_meanwhile", "lender_killed",
+             "connections_cut", "frozen", "mount_killed")
+    n = 0
+
+    def next(self, model):
+        self.n += 1
+        return self.fault(self.n // EVERY) if self.n % EVERY == 0 else super().next(model)
+
+    def fault(self, n):
+        """One of each episode lasts longer than a lease."""
+        rng = self.rng
+        name = "frozen" if n == LONG_AT else rng.choice(self.USUAL)
+        mount = rng.randrange(self.mounts)
+        args = {"frozen": [mount, LEASE_S + 2 if n == LONG_AT else 1 + 2 * rng.random()],
+                "mount_killed": [mount], "tracker_killed_meanwhile": [rng.random() / 20]}
+        return ["fault", mount, 0, name, *args.get(name, [])]
+
+
+class HurtBench(Bench):
+    EPISODE, CHECK_EVERY = 3500, 1400
+
+    def __init__(self, swarm, slot_bytes):
+        self.swarm, self.faults, self.unsure = swarm, 0, 0
+        super().__init__([p.mnt for p in swarm.peers], False, slot_bytes, lambda: clear_away(swarm))
+
+    def generator(self, seed):
+        return HurtGenerator(seed, len(self.tops), self.slot_bytes, features(self.tops[0]))
+
+    def make_run(self, tops):
+        return HurtRun(tops, self.swarm)
+
+    def clear(self, run):
+        self.faults += run.faults.done
+        self.unsure += run.unsure
+        run.faults.finish()
+        run.real.end()
+        shutil.rmtree(run.real.tops[0], ignore_errors=True)
+
+    def summary(self):
+        return f", {self.faults} faults, {self.unsure} calls failed"
 
 
 def clear_away(swarm):
@@ -268,46 +319,10 @@ def clear_away(swarm):
         swarm.tracker.kill()
 
 
-def hurt(args, swarm, run):
-    rng = random.Random(args.seed)
-    ops = Generator(args.seed, args.mounts, args.slot, features(run.real.tops[0]))
-    faults = Faults(swarm, run, rng)
-    did = []
-    try:
-        for n in range(args.ops):
-            if n % EVERY == EVERY - 1:
-                faults.finish()
-                run.healthy()
-                did.append(faults.next(n // EVERY))
-            op = ops.next(run.model)
-            run.step(op)
-            if n % (4 * EVERY) == 2 * EVERY:
-                faults.finish()
-                run.healthy()
-                run.check_all()
-        faults.finish()
-        run.healthy()
-        run.check_all()
-    except Mismatch as e:
-        print(f"seed {args.seed}: DIFFERENT at {run.done[-1]} after {n} operations and {did}: {e}\n"
-              "the last operations were:", *run.done[-40:], sep="\n    ", flush=True)
-        return 1
-    finally:
-        faults.finish()
-        run.real.end()
-    print(f"seed {args.seed}: {args.ops} operations, {len(did)} faults, {run.unsure} calls failed: no difference")
-    return 0
-
-
 def main(args):
-    from model import Watchdog
     with Swarm(peers=args.mounts, tracker_args=["--chunk-size", str(args.slot)]) as s:
         s.add_lenders(1)
-        watchdog = Watchdog(lambda: clear_away(s))
-        os.mkdir(s.peers[0].path("model"))
-        run = HurtRun([p.path("model") for p in s.peers])
-        watchdog.run_now = run
-        code = hurt(args, s, run)
+        code = run_either(HurtBench(s, args.slot), args)
         if code:
             print(s.logs())
         return code

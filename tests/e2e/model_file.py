@@ -100,6 +100,11 @@ class Files(Model):
         if not inode.dirty:
             inode.clean = None
 
+    @staticmethod
+    def resized(inode, mount):
+        """@mount has done that; its kernel knows the size if it did before."""
+        inode.seen &= {mount}
+
     def writer(self, inode, mount):
         """A slot of @mount through which it can commit what it wrote."""
         return min((s for s, f in self.slots.items()
@@ -128,11 +133,16 @@ class Files(Model):
         f.pos += len(data)
         return data
 
+    def nothing(self, slot, sizes):
+        """Vectors without room are not read, not even from a directory."""
+        f, inode = self.of(slot)
+        return f.readable and inode.is_dir() and not any(sizes)
+
     def preadv(self, uid, slot, sizes, off):
-        return self.pread(uid, slot, sum(sizes), off)
+        return b"" if self.nothing(slot, sizes) else self.pread(uid, slot, sum(sizes), off)
 
     def readv(self, uid, slot, sizes):
-        return self.read(uid, slot, sum(sizes))
+        return b"" if self.nothing(slot, sizes) else self.read(uid, slot, sum(sizes))
 
     def mmapread(self, uid, slot, off, n):
         f, inode = self.of(slot)
@@ -148,6 +158,8 @@ class Files(Model):
         if off > len(old):
             old += bytes(off - len(old))
         inode.data = old[:off] + data + old[off + len(data):]
+        if len(inode.data) > len(old):
+            self.resized(inode, mount)
         self.kill_suid(uid, inode)
         self.changed(inode, True)
 
@@ -161,13 +173,13 @@ class Files(Model):
 
     def write(self, uid, slot, data):
         f, inode = self.of(slot)
-        if f.append and f.writable:
-            f.pos = inode.size if data else f.pos or 0
+        if f.append and f.writable and data:
+            f.pos = inode.size
         if f.pos is None:
             raise Skip
         self.pwrite(uid, slot, data, f.pos)
         f.pos += len(data)
-        if self.fuse and f.append:
+        if self.fuse and f.append and data and f.mount not in inode.seen:
             f.pos = None        # the kernel takes the size that it knew
         return len(data)
 
@@ -194,6 +206,8 @@ class Files(Model):
             return self.seek_map(f, inode, off, whence)
         if f.pos is None and whence == os.SEEK_CUR:
             raise Skip
+        if whence == os.SEEK_END:
+            inode.seen.add(f.mount)     # it said what it takes the size for
         f.pos = off + {os.SEEK_SET: 0, os.SEEK_CUR: f.pos, os.SEEK_END: inode.size}[whence]
         return f.pos
 
@@ -215,6 +229,7 @@ class Files(Model):
         if inode.clean is not None:
             inode.clean = inode.clean[:size].ljust(size, b"\0")
         inode.data = inode.data[:size].ljust(size, b"\0")
+        inode.seen = {mount}            # an answer tells its kernel
         inode.dirty = {m: [(a, min(b, size)) for a, b in r if a < size] for m, r in inode.dirty.items()}
         self.changed(inode, True)
 
@@ -249,6 +264,7 @@ class Files(Model):
         if data != inode.data:
             self.soil(inode, f.mount, min(off, inode.size), size)
             inode.data = data
+            self.resized(inode, f.mount)
         times = ("either", inode.mtime, inode.ctime)
         inode.mtime = inode.ctime = times
 

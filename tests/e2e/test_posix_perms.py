@@ -2,6 +2,7 @@
 
 From POSIX.1-2017, and inode(7), chmod(2), chown(2), open(2), unlink(2), rename(2).
 """
+import errno
 import os
 import stat
 
@@ -139,3 +140,47 @@ T.case("chown_values", ("create", "f"), *[("chown", "f", u, g) for u in (0, 1, 6
 @pytest.mark.parametrize("mounts", (1, 2))
 def test_as_locally(swarm, mounts, part):
     T.part(part, 6).check(swarm, mounts)
+
+
+def as_nobody(fn, *args, **kw):
+    """What @fn fails with, or 0."""
+    os.setegid(NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        fn(*args, **kw)
+        return 0
+    except OSError as e:
+        return e.errno
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+@pytest.mark.parametrize("fn, args", [(os.chmod, (0o6755,)), (os.chown, (-1, NOBODY)), (os.chown, (NOBODY, -1)),
+                                      (os.utime, ((1, 1),))])
+@pytest.mark.parametrize("by_fd", [False, True])
+def test_who_was_the_owner(swarm, fn, args, by_fd):
+    """Another mount has given the file away; the kernel here does not know it yet."""
+    here, there = (p.path(f"given-{fn.__name__}-{args[0]}-{by_fd}".replace(" ", "")) for p in swarm.peers)
+    with open(there, "w"):
+        pass
+    os.chmod(there, 0o666)
+    os.chown(there, NOBODY, NOBODY)
+    with open(here, "rb") as f:
+        os.stat(here)
+        os.chown(there, 0, 0)
+        assert as_nobody(fn, f.fileno() if by_fd else here, *args) == errno.EPERM
+    st = os.stat(there)
+    assert (st.st_mode, st.st_uid, st.st_gid) == (0o100666, 0, 0)
+    assert st.st_mtime > 1
+
+
+def test_set_group_id_of_a_group_that_was_mine(swarm):
+    here, there = (p.path("given-group") for p in swarm.peers)
+    with open(there, "w"):
+        pass
+    os.chown(there, NOBODY, NOBODY)
+    os.stat(here)
+    os.chown(there, -1, 7)
+    assert as_nobody(os.chmod, here, 0o2755) == 0
+    assert os.stat(there).st_mode == 0o100755
