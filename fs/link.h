@@ -34,8 +34,10 @@ struct link_ops {
 	 * open files unknown to the tracker. */
 	void (*lost)(void *arg, uint64_t **open, uint32_t *n_open);
 	/* These inodes changed elsewhere: forget them; say which are open
-	 * here by compacting @inos in place; returns how many. */
-	uint32_t (*revoked)(void *arg, uint64_t *inos, uint32_t n);
+	 * here by compacting @inos in place; returns how many.  @also: enum
+	 * revoke_bits. */
+	uint32_t (*revoked)(void *arg, uint64_t *inos, uint32_t n,
+			    uint8_t also);
 	/* A link_release() is about to be sent: is the inode open again?
 	 * Then it is not sent, and counts as told to be open. */
 	int (*still_open)(void *arg, uint64_t ino);

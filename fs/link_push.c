@@ -35,7 +35,7 @@ static void answer_revoke(struct link *l, struct rpc_req *q)
 
 	if (!err) {
 		counter_add(CNT_REVOKES, m.n_inos);
-		r.n_open = l->ops.revoked(l->arg, m.inos, m.n_inos);
+		r.n_open = l->ops.revoked(l->arg, m.inos, m.n_inos, m.also);
 		r.open = m.inos;
 		err = m_revoke_r_encode(&answer, &r);
 	}

@@ -16,11 +16,13 @@ static void on_lost(void *arg, uint64_t **open, uint32_t *n_open)
 	*n_open = 0;
 }
 
-static uint32_t on_revoked(void *arg, uint64_t *inos, uint32_t n)
+static uint32_t on_revoked(void *arg, uint64_t *inos, uint32_t n,
+			   uint8_t also)
 {
 	(void)arg;
 	(void)inos;
 	(void)n;
+	(void)also;
 	return 0;	/* nothing is cached or open here */
 }
 

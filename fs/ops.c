@@ -214,7 +214,7 @@ struct files *ops_files_use(struct ops *o)
 
 /* What reads go by is of now before the kernel learns of a size: else it
  * would show zeros where the file has grown. */
-uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n)
+uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n, uint8_t also)
 {
 	struct ops *o = arg;
 	struct files *files = ops_files_use(o);
@@ -223,9 +223,9 @@ uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n)
 	tree_revoked(o->tree, inos, n);
 	if (files) {
 		open = files_revoked(files, inos, n);
-		ops_sizes_learn(o, files, inos, n);
+		ops_sizes_learn(o, files, inos, n, also);
 	}
-	ops_kernel_revoked(o, inos, n);
+	ops_kernel_revoked(o, inos, n, also);
 	if (files) {
 		if (ops_pages_gone(o, files, inos, open))
 			ops_pages_wait(o);

@@ -43,7 +43,7 @@ int ops_stop(struct ops *o, uint32_t ms);
 void ops_free(struct ops *o);
 
 /* link_ops.revoked, .still_open and .lost; also before ops_start(). */
-uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n);
+uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n, uint8_t also);
 int ops_still_open(void *arg, uint64_t ino);
 void ops_lost(void *arg, uint64_t **open, uint32_t *n_open);
 /* link_ops.locks, .locks_back and .locked; likewise. */

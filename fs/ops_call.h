@@ -253,16 +253,18 @@ void ops_root_told(struct ops *o);
 void ops_entry_moved(struct ops *o, uint64_t dir, struct str name,
 		     uint64_t newdir, struct str newname, int exchange);
 /* The tree knows that these changed elsewhere, the kernel does not yet: first
- * it learns of the sizes of those that are open. */
+ * it learns of the sizes of those that are open, and with REVOKE_OWNER of the
+ * owner of each. */
 void ops_sizes_learn(struct ops *o, struct files *files,
-		     const uint64_t *inos, uint32_t n);
+		     const uint64_t *inos, uint32_t n, uint8_t also);
 /* @pid asks for attributes of @ino, or for the file: is it who learns sizes? */
 int ops_sizes_asked(struct ops *o, uint64_t ino, pid_t pid);
 /* They may have changed without a revocation. */
 void ops_sizes_lost(struct ops *o);
 /* The tree knows that these changed elsewhere: now the kernel does; may wait
  * for a while.  All leases are void: likewise. */
-void ops_kernel_revoked(struct ops *o, const uint64_t *inos, uint32_t n);
+void ops_kernel_revoked(struct ops *o, const uint64_t *inos, uint32_t n,
+			uint8_t also);
 void ops_kernel_lost(struct ops *o);
 /* Attributes changed here, by no call of the kernel's that would tell it;
  * @open: it has the inode open. */

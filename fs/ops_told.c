@@ -13,6 +13,10 @@
  * told to ask about every name again, which takes no lock, and the
  * acknowledgement goes.
  *
+ * By the owner of a file the kernel refuses calls without asking.  It learns
+ * a new one as it looks the file's name up: so when that has changed it is to
+ * ask about every name again.
+ *
  * An answer may be on its way into the kernel when its inode is revoked: the
  * kernel does not know the inode yet, and would take it in afterwards.  It
  * holds the directory's lock meanwhile: so we take that, and say it again.
@@ -327,15 +331,23 @@ int ops_sizes_asked(struct ops *o, uint64_t ino, pid_t pid)
 	return 0;
 }
 
+/* The owner of what is reached without a name, too: by a descriptor, or as
+ * the working directory. */
 void ops_sizes_learn(struct ops *o, struct files *files,
-		     const uint64_t *inos, uint32_t n)
+		     const uint64_t *inos, uint32_t n, uint8_t also)
 {
 	uint64_t until_ms = now_ms() + OPS_LEARN_MS;
+	int owner = also & REVOKE_OWNER;
 
-	for (uint32_t i = 0; o->sizes && i < n; i++)
-		if (!unlearn(o, inos[i]) && files_has_pages(files, inos[i]) &&
-		    !sizes_learn(o->sizes, ops_fuse_ino(o, inos[i]), until_ms))
+	for (uint32_t i = 0; o->sizes && i < n; i++) {
+		int pages = files_has_pages(files, inos[i]);
+
+		if ((unlearn(o, inos[i]) || !pages) && !owner)
+			continue;
+		if (!sizes_learn(o->sizes, ops_fuse_ino(o, inos[i]), pages,
+				 until_ms) && pages)
 			*learned(o, inos[i]) = inos[i];
+	}
 }
 
 void ops_sizes_lost(struct ops *o)
@@ -349,12 +361,14 @@ void ops_learn_sizes(struct ops *o, struct sizes *sizes)
 	o->sizes = sizes;
 }
 
-void ops_kernel_revoked(struct ops *o, const uint64_t *inos, uint32_t n)
+void ops_kernel_revoked(struct ops *o, const uint64_t *inos, uint32_t n,
+			uint8_t also)
 {
 	struct told_list list;
 
 	told_list_init(&list);
-	if (told_revoked(o->told, inos, n, now_ms(), &list))
+	if (told_revoked(o->told, inos, n, now_ms(), &list) ||
+	    (also & REVOKE_NAMES && kernel_takes_entries()))
 		kernel_entries_gone();
 	answered(o);
 	attrs_gone(o, inos, n, &list);

@@ -42,7 +42,8 @@ struct peer_config {
 /* What the folder wants to hear (NULL for psppeerd). */
 struct peer_folder {
 	void (*lost)(void *arg, uint64_t **open, uint32_t *n_open);
-	uint32_t (*revoked)(void *arg, uint64_t *inos, uint32_t n);
+	uint32_t (*revoked)(void *arg, uint64_t *inos, uint32_t n,
+			    uint8_t also);
 	int (*still_open)(void *arg, uint64_t ino);
 	void (*locks)(void *arg, struct m_byte_lock **v, uint32_t *n);
 	void (*locks_back)(void *arg, const uint64_t *lost, uint32_t n);

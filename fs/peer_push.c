@@ -25,12 +25,14 @@ static void on_lost(void *arg, uint64_t **open, uint32_t *n_open)
 		p->folder.lost(p->folder.arg, open, n_open);
 }
 
-static uint32_t on_revoked(void *arg, uint64_t *inos, uint32_t n)
+static uint32_t on_revoked(void *arg, uint64_t *inos, uint32_t n,
+			   uint8_t also)
 {
 	struct peer *p = arg;
 
-	return p->folder.revoked ? p->folder.revoked(p->folder.arg, inos, n)
-				 : 0;
+	return p->folder.revoked
+		       ? p->folder.revoked(p->folder.arg, inos, n, also)
+		       : 0;
 }
 
 static int on_still_open(void *arg, uint64_t ino)

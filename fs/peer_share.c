@@ -25,7 +25,7 @@ static void on_changed(void *arg, uint64_t *inos, uint32_t n)
 	const struct peer_folder *f = &s->peer->folder;
 
 	if (f->revoked)
-		f->revoked(f->arg, inos, n);
+		f->revoked(f->arg, inos, n, 0);
 }
 
 static int on_progress(void *arg, uint64_t done, uint64_t total)

@@ -23,7 +23,8 @@
 
 enum {
 	ROUNDS = 3,		/* a call of this mount's may come between */
-	GENERATION = 1,		/* of all our inodes: see ops_entry() */
+	ROOT = 1,		/* which has generation 0 */
+	GENERATION = 1,		/* of all our other inodes: see ops_entry() */
 	HANDLE_TYPE = 0x81,	/* fuse's, of three words */
 	HANDLE_WORDS = 3,
 	END_MS = 1000, STEP_MS = 5,
@@ -31,6 +32,7 @@ enum {
 
 struct ask {
 	uint64_t number, ino;
+	int pages;
 };
 
 struct got {
@@ -50,7 +52,7 @@ struct sizes {
 
 /* The kernel forgets the file's pages by that (see opened()), before the size
  * grows: it has filled them with zeros to their end, and would show these. */
-static int open_inode(uint64_t ino)
+static int open_inode(uint64_t ino, int pages)
 {
 	union {
 		struct file_handle h;
@@ -58,29 +60,34 @@ static int open_inode(uint64_t ino)
 			  HANDLE_WORDS * sizeof(uint32_t)];
 	} u;
 	const uint32_t words[HANDLE_WORDS] = { (uint32_t)(ino >> 32),
-					       (uint32_t)ino, GENERATION };
+					       (uint32_t)ino,
+					       ino == ROOT ? 0 : GENERATION };
 
 	u.h.handle_bytes = sizeof(words);
 	u.h.handle_type = HANDLE_TYPE;
 	memcpy(u.room + offsetof(struct file_handle, f_handle), words,
 	       sizeof(words));
 	return open_by_handle_at(AT_FDCWD, &u.h,
-				 O_RDONLY | O_NOATIME | O_NONBLOCK |
-				 O_CLOEXEC);
+				 pages ? O_RDONLY | O_NOATIME | O_NONBLOCK |
+						 O_CLOEXEC
+				       : O_PATH | O_CLOEXEC);
 }
 
 /* One asks the daemon, the other shows whether the kernel took that in. */
 static int stat_twice(int fd)
 {
+	const unsigned what = STATX_SIZE | STATX_UID | STATX_GID;
 	struct statx told, kept;
 
 	for (int i = 0; i < ROUNDS; i++) {
 		if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC,
-			  STATX_SIZE, &told) ||
+			  what, &told) ||
 		    statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
-			  STATX_SIZE, &kept))
+			  what, &kept))
 			return -errno;
-		if (told.stx_size == kept.stx_size)
+		if (told.stx_size == kept.stx_size &&
+		    told.stx_uid == kept.stx_uid &&
+		    told.stx_gid == kept.stx_gid)
 			return 0;
 	}
 	return -EAGAIN;
@@ -88,13 +95,13 @@ static int stat_twice(int fd)
 
 /* The working directory says on which mount: what else could, an open
  * directory, would ask the daemon to open it. */
-static int learn(const char *dir, uint64_t ino)
+static int learn(const char *dir, const struct ask *a)
 {
 	int fd, err;
 
 	if (chdir(dir))
 		return -errno;
-	fd = open_inode(ino);
+	fd = open_inode(a->ino, a->pages);
 	err = fd < 0 ? -errno : stat_twice(fd);
 	if (fd >= 0)
 		close(fd);
@@ -108,7 +115,7 @@ static void serve(int fd, const char *dir)
 	struct ask a;
 
 	while (recv(fd, &a, sizeof(a), 0) == sizeof(a)) {
-		struct got g = { a.number, learn(dir, a.ino) };
+		struct got g = { a.number, learn(dir, &a) };
 
 		if (send(fd, &g, sizeof(g), MSG_NOSIGNAL) != sizeof(g))
 			return;
@@ -217,9 +224,10 @@ static void give_up(struct sizes *s, int err)
 		 strerror(-err));
 }
 
-int sizes_learn(struct sizes *s, uint64_t fuse_ino, uint64_t until_ms)
+int sizes_learn(struct sizes *s, uint64_t fuse_ino, int pages,
+		uint64_t until_ms)
 {
-	struct ask a = { s->number + 1, fuse_ino };
+	struct ask a = { s->number + 1, fuse_ino, pages };
 	struct got g = { 0 };
 	int err = 0;
 

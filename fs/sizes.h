@@ -1,12 +1,13 @@
 /*
- * sizes -- the kernel learns of a file's size now, whoever else is asking.
+ * sizes -- the kernel learns of a file's size, or owner, now, whoever else is
+ * asking.
  *
  * The kernel throws an answer for attributes away when the inode is
  * invalidated while it is under way; lseek(SEEK_END) and read(2) then go by
  * the size that it had before, be that ever so old.  Nothing that can be sent
  * to it sets a size, but a stat(2) does.  So before an open file is
  * invalidated somebody opens it, which makes the kernel forget its pages, and
- * stats it.
+ * stats it.  Likewise it refuses a chmod(2) by the owner that it saw last.
  *
  * That is a process of its own: a thread that waits for an answer of its own
  * process cannot be killed, nor could the process then.  It goes by file
@@ -37,10 +38,12 @@ pid_t sizes_pid(const struct sizes *s);
 
 /*
  * What the kernel goes by is from now on at least what a stat that starts now
- * is told.  Until @until_ms (now_ms()).  -ETIMEDOUT: not by then; -EBUSY: the
- * one before did not come back yet; -EPERM: never; -ESTALE: the kernel does
- * not know the inode.
+ * is told; with @pages, which a file that is open here may have, these are
+ * forgotten too.  Until @until_ms (now_ms()).  -ETIMEDOUT: not by then;
+ * -EBUSY: the one before did not come back yet; -EPERM: never; -ESTALE: the
+ * kernel does not know the inode.
  */
-int sizes_learn(struct sizes *s, uint64_t fuse_ino, uint64_t until_ms);
+int sizes_learn(struct sizes *s, uint64_t fuse_ino, int pages,
+		uint64_t until_ms);
 
 #endif

@@ -227,7 +227,7 @@ static inline int fix_down(void **state)
 
 static inline struct ns_touched *fix_t(struct fix *f)
 {
-	f->t.n = 0;
+	f->t = (struct ns_touched){ .n = 0 };
 	return &f->t;
 }
 

@@ -132,6 +132,7 @@ MESSAGES = {
         ("umask", "u32"), ("tmpfile", "u8"),
     ],
     "accessed": [("inos", ["access"])],
+    "revoke": [("inos", ["u64"]), ("also", "u8")],
     "digest_r": [("version", "u64"), ("known", "u8"), ("md5", "md5")],
     "progress": [("job", "u64"), ("part", "part")],
     "complete": [("job", "u64"), ("ino", "u64"), ("via", "u8")],

@@ -5,6 +5,7 @@
 #include <cmocka.h>
 
 #include "leases.h"
+#include "msg.h"
 
 #define MOST 64
 
@@ -71,7 +72,7 @@ static void grant(struct holder *h, uint64_t ino)
 
 static void touch(const struct holder *by, uint64_t ino, uint64_t order)
 {
-	assert_int_equal(leases_touch(l, by, ino, order, &w), 0);
+	assert_int_equal(leases_touch(l, by, ino, 0, order, &w), 0);
 }
 
 static struct revoke *sent(const struct holder *to)
@@ -279,6 +280,92 @@ static void the_oldest_go_when_there_are_too_many(void **state)
 	assert_true(leases_held(l, 1));
 }
 
+static void give_away(uint64_t ino, uint64_t order)
+{
+	assert_int_equal(leases_touch(l, &a, ino, 1, order, &w), 0);
+}
+
+static void an_owner_is_told_to_all_that_know_it(void **state)
+{
+	struct revoke *r;
+
+	(void)state;
+	grant(&b, 5);
+	touch(&a, 5, 1);
+	r = sent(&b);
+	assert_int_equal(r->also, 0);
+	leases_acked(l, r, NULL, 0);
+	assert_false(leases_held(l, 5));	/* an orphan may go */
+	assert_int_equal(last_idle, 5);
+	touch(&a, 5, 2);
+	assert_int_equal(w.n, 0);
+	give_away(5, 3);
+	assert_int_equal(w.n, 1);
+	r = sent(&b);
+	assert_int_equal(r->also, REVOKE_NAMES | REVOKE_OWNER);
+	leases_acked(l, r, NULL, 0);
+	give_away(5, 4);
+	assert_int_equal(w.n, 0);	/* it does not know it any more */
+	assert_null(leases_unsent(l));
+}
+
+static void an_owner_that_changed_behind_another_change(void **state)
+{
+	struct revoke *first, *second;
+
+	(void)state;
+	grant(&b, 5);
+	touch(&a, 5, 1);
+	first = sent(&b);
+	give_away(5, 2);		/* the first is on its way */
+	second = sent(&b);
+	assert_int_equal(first->also, 0);
+	assert_int_equal(second->also, REVOKE_NAMES | REVOKE_OWNER);
+	leases_acked(l, first, NULL, 0);
+	assert_int_equal(n_ready, 0);
+	leases_acked(l, second, NULL, 0);
+	assert_int_equal(n_ready, 1);
+	grant(&b, 6);
+	touch(&a, 6, 3);
+	give_away(6, 4);		/* both in one message */
+	first = sent(&b);
+	assert_int_equal(first->n, 1);
+	assert_int_equal(first->also, REVOKE_NAMES | REVOKE_OWNER);
+	assert_null(leases_unsent(l));
+}
+
+static void an_owner_is_told_where_it_is_open(void **state)
+{
+	const uint64_t open[] = { 5 };
+	struct revoke *r;
+
+	(void)state;
+	assert_int_equal(leases_open(l, &b, 5), 0);
+	give_away(5, 1);
+	r = sent(&b);
+	leases_acked(l, r, open, 1);
+	give_away(5, 2);
+	assert_int_equal(sent(&b)->n, 1);
+}
+
+static void what_is_known_is_bounded(void **state)
+{
+	struct revoke *r;
+
+	(void)state;
+	for (uint64_t ino = 1; ino <= MOST; ino++) {
+		grant(&b, ino);
+		touch(&a, ino, ino);
+	}
+	leases_acked(l, sent(&b), NULL, 0);
+	grant(&b, MOST + 1);
+	r = sent(&b);
+	assert_int_equal(r->n, MOST / 16 + 1);
+	assert_int_equal(r->also, REVOKE_NAMES);
+	leases_acked(l, r, NULL, 0);
+	assert_int_equal(b.n_known, MOST - MOST / 16);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -287,6 +374,10 @@ int main(void)
 		TEST(a_second_change_waits_for_the_same_revocation),
 		TEST(a_lease_granted_since_outlives_the_acknowledgement),
 		TEST(granted_and_touched_twice_in_a_batch),
+		TEST(an_owner_is_told_to_all_that_know_it),
+		TEST(an_owner_that_changed_behind_another_change),
+		TEST(an_owner_is_told_where_it_is_open),
+		TEST(what_is_known_is_bounded),
 		TEST(what_is_open_stays), TEST(released_but_still_leased),
 		TEST(dropped_holders_are_not_waited_for),
 		TEST(assumed_holders_have_everything),

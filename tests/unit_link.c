@@ -46,11 +46,13 @@ static void on_lost(void *arg, uint64_t **open, uint32_t *n_open)
 }
 
 /* Odd inodes are open here. */
-static uint32_t on_revoked(void *arg, uint64_t *inos, uint32_t n)
+static uint32_t on_revoked(void *arg, uint64_t *inos, uint32_t n,
+			   uint8_t also)
 {
 	uint32_t kept = 0;
 
 	(void)arg;
+	assert_int_equal(also, REVOKE_NAMES);
 	for (uint32_t i = 0; i < n; i++)
 		if (inos[i] % 2)
 			inos[kept++] = inos[i];
@@ -496,7 +498,8 @@ static void unknown_chunks(void **state)
 static void revoke_and_drop(void **state)
 {
 	uint64_t inos[] = { 2, 3, 4, 5 };
-	struct m_revoke rv = { .inos = inos, .n_inos = 4 };
+	struct m_revoke rv = { .inos = inos, .n_inos = 4,
+			       .also = REVOKE_NAMES };
 	struct m_drop d = { .chunks = inos, .n_chunks = 4 };
 	struct wr w = WR_INIT;
 

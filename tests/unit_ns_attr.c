@@ -49,6 +49,35 @@ static void attributes_are_set(void **state)
 	assert_int_equal(f->t.n, 0);
 }
 
+static void what_the_kernel_judges_by_is_told(void **state)
+{
+	static const struct {
+		struct m_setattr m;
+		int told;
+	} steps[] = {
+		{ { .set = SET_UID, .uid = 5 }, 1 },
+		{ { .set = SET_UID, .uid = 5 }, 0 },	/* as it was */
+		{ { .set = SET_GID, .gid = 6 }, 1 },
+		{ { .set = SET_MODE, .mode = 0644 }, 0 },
+		{ { .set = SET_MODE, .mode = 0600 }, 0 },
+		{ { .set = SET_MODE, .mode = 06711 }, 1 },
+		{ { .set = SET_SIZE | SET_KILL_SUID, .size = 5 }, 1 },
+		{ { .set = SET_MTIME_NOW }, 0 },
+	};
+	struct fix *f = *state;
+	uint64_t ino = fix_file(f, 1, "f");
+	struct m_setattr m;
+	struct m_attr a;
+
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		m = steps[i].m;
+		m.ino = ino;
+		assert_int_equal(set(f, m, &a), 0);
+		assert_true(fix_was_touched(f, ino));
+		assert_int_equal(f->t.owner, steps[i].told ? ino : 0);
+	}
+}
+
 static void senseless_attributes_are_refused(void **state)
 {
 	struct fix *f = *state;
@@ -351,6 +380,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		FIX_TEST(attributes_are_set),
+		FIX_TEST(what_the_kernel_judges_by_is_told),
 		FIX_TEST(senseless_attributes_are_refused),
 		FIX_TEST(chown_takes_suid_away),
 		FIX_TEST(writes_take_privileges_away),

@@ -24,8 +24,8 @@ void core_withhold(struct core *c, struct req *r, struct out *o,
 	int err = 0;
 
 	for (unsigned i = 0; !err && i < t->n; i++)
-		err = leases_touch(c->leases, h, t->ino[i], o->order,
-				   &o->wait);
+		err = leases_touch(c->leases, h, t->ino[i],
+				   t->ino[i] == t->owner, o->order, &o->wait);
 	if (!err && t->n)
 		err = leases_wait_assumed(c->leases, h, &o->wait);
 	if (err)

@@ -215,7 +215,7 @@ void core_send_revokes(struct core *c)
 	while ((v = leases_unsent(c->leases))) {
 		struct session *s = (struct session *)
 			((char *)v->holder - offsetof(struct session, holder));
-		struct m_revoke m = { v->inos, v->n };
+		struct m_revoke m = { v->inos, v->n, v->also };
 		struct wr w = WR_INIT;
 
 		if (!++c->number)

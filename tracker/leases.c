@@ -14,6 +14,7 @@ struct lease {
 	struct holder *holder;
 	struct revoke *revoke;	/* not acknowledged yet, the latest */
 	uint8_t read, open;
+	uint8_t known;		/* as long as it is read, or longer */
 };
 
 struct inode {
@@ -129,38 +130,55 @@ static struct lease *lease_get(struct leases *l, struct holder *h,
 	return e;
 }
 
-static void lease_read(struct lease *e, int read)
+static void lease_know(struct lease *e, int known)
 {
-	e->holder->n_read += (size_t)!!read;
-	e->holder->n_read -= e->read;
-	e->read = !!read;
+	e->holder->n_known += (size_t)!!known;
+	e->holder->n_known -= e->known;
+	e->read = e->known = !!known;
+}
+
+static int inode_held(const struct inode *i)
+{
+	const struct lease *e;
+
+	LIST_FOREACH(e, &i->leases, of_inode)
+		if (e->read || e->open || e->revoke)
+			return 1;
+	return 0;
 }
 
 static void lease_free(struct leases *l, struct lease *e)
 {
 	struct inode *i = e->inode;
 
-	lease_read(e, 0);
+	lease_know(e, 0);
 	LIST_REMOVE(e, of_inode);
 	TAILQ_REMOVE(&e->holder->leases, e, of_holder);
 	free(e);
+	if (!inode_held(i))
+		l->ops.idle(i->ino, l->ops.arg);
 	if (!LIST_EMPTY(&i->leases))
 		return;
 	HASH_DELETE(hh, l->inodes, i);
-	l->ops.idle(i->ino, l->ops.arg);
 	free(i);
 }
 
 /* A lease of which nothing is left goes. */
 static void lease_settle(struct leases *l, struct lease *e)
 {
-	if (!e->read && !e->open && !e->revoke)
+	if (e->read || e->open || e->revoke)
+		return;
+	if (!e->known)
 		lease_free(l, e);
+	else if (!inode_held(e->inode))
+		l->ops.idle(e->inode->ino, l->ops.arg);
 }
 
 int leases_held(const struct leases *l, uint64_t ino)
 {
-	return inode_find(l, ino) != NULL;
+	const struct inode *i = inode_find(l, ino);
+
+	return i && inode_held(i);
 }
 
 /* ----------------------------------------------------------- revocations */
@@ -216,8 +234,9 @@ static struct revoke *revoke_for(struct leases *l, struct holder *h,
 	return h->gather;
 }
 
-/* End a read lease. */
-static int lease_revoke(struct leases *l, struct lease *e, uint64_t order)
+/* End a read lease; and, if there is something to do @also, what is known. */
+static int lease_revoke(struct leases *l, struct lease *e, uint8_t also,
+			uint64_t order)
 {
 	struct revoke *r = revoke_for(l, e->holder, e->inode->ino, order);
 	int err = 0;
@@ -230,7 +249,10 @@ static int lease_revoke(struct leases *l, struct lease *e, uint64_t order)
 	if (err)
 		return err;
 	e->revoke = r;
-	lease_read(e, 0);
+	r->also |= also;
+	if (also)
+		lease_know(e, 0);
+	e->read = 0;
 	return 0;
 }
 
@@ -322,10 +344,10 @@ static void evict(struct leases *l, struct holder *h)
 	for (e = TAILQ_FIRST(&h->leases); e && want; e = next) {
 		next = TAILQ_NEXT(e, of_holder);
 		/* an answer on its way will give it again */
-		if (!e->read || l->ops.waiting(h, e->inode->ino, UINT64_MAX,
-					       l->ops.arg))
+		if (!e->known || l->ops.waiting(h, e->inode->ino, UINT64_MAX,
+						l->ops.arg))
 			continue;
-		if (lease_revoke(l, e, 0))
+		if (lease_revoke(l, e, REVOKE_NAMES, 0))
 			return;	/* without memory: at the next grant */
 		TAILQ_REMOVE(&h->leases, e, of_holder);
 		TAILQ_INSERT_TAIL(&h->leases, e, of_holder);
@@ -339,12 +361,12 @@ int leases_grant(struct leases *l, struct holder *h, uint64_t ino)
 
 	if (!e)
 		return -ENOMEM;
-	lease_read(e, 1);
+	lease_know(e, 1);
 	if (TAILQ_NEXT(e, of_holder)) {
 		TAILQ_REMOVE(&h->leases, e, of_holder);
 		TAILQ_INSERT_TAIL(&h->leases, e, of_holder);
 	}
-	if (h->n_read > l->most)
+	if (h->n_known > l->most)
 		evict(l, h);
 	return 0;
 }
@@ -368,7 +390,7 @@ void leases_release(struct leases *l, struct holder *h, uint64_t ino,
 		return;
 	e->open = 0;
 	if (forget)
-		lease_read(e, 0);
+		lease_know(e, 0);
 	lease_settle(l, e);
 }
 
@@ -409,12 +431,13 @@ int leases_end(struct leases *l, struct holder *h, uint64_t ino,
 {
 	struct lease *e = lease_find(l, h, ino);
 
-	return e && e->read ? lease_revoke(l, e, order) : 0;
+	return e && e->read ? lease_revoke(l, e, 0, order) : 0;
 }
 
 int leases_touch(struct leases *l, const struct holder *by, uint64_t ino,
-		 uint64_t order, struct waiter *w)
+		 int owner, uint64_t order, struct waiter *w)
 {
+	const uint8_t also = owner ? REVOKE_NAMES | REVOKE_OWNER : 0;
 	struct inode *i = inode_find(l, ino);
 	struct lease *e;
 	int err = 0;
@@ -424,8 +447,8 @@ int leases_touch(struct leases *l, const struct holder *by, uint64_t ino,
 	LIST_FOREACH(e, &i->leases, of_inode) {
 		if (e->holder == by)
 			continue;
-		if (e->read)
-			err = lease_revoke(l, e, order);
+		if (e->read || (owner && (e->known || e->open)))
+			err = lease_revoke(l, e, also, order);
 		if (!err && e->revoke)
 			err = wait_for(e->revoke, w);
 		if (err)

@@ -16,6 +16,12 @@
  * revocation is one of its own, handed out only when the answer has left; so
  * each depends on older changes only, and no circle can arise.
  *
+ * A holder knows an inode from when it was granted a lease, also after that
+ * has ended: its kernel still has the owner that it saw, and may go by that
+ * when it walks over a name that it may believe.  So a change of the owner is
+ * told to all that know the inode (leases_touch() with @owner), and then they
+ * do not any more.
+ *
  * Failure: a holder that stays silent is dropped by the caller when its time
  * is over; leases_drop() ends all that it had and all that waits for it.
  * After a restart nobody knows who had leases: leases_assume() makes a holder
@@ -30,7 +36,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#define LEASES_MAX 200000	/* read leases of a holder; older are revoked */
+#define LEASES_MAX 200000	/* inodes that a holder knows; older: revoked */
 
 struct leases;
 struct wait;
@@ -50,6 +56,7 @@ struct revoke {
 	uint64_t *inos;
 	uint32_t n, cap;
 	uint64_t after;			/* answers older than this; 0: none */
+	uint8_t also;			/* enum revoke_bits of msg.h */
 	struct waits waits;
 };
 TAILQ_HEAD(revokes, revoke);
@@ -57,7 +64,7 @@ TAILQ_HEAD(revokes, revoke);
 /* One session's leases; embedded in the session. */
 struct holder {
 	TAILQ_HEAD(holder_leases, lease) leases;	/* oldest grant first */
-	size_t n_read;
+	size_t n_known;
 	struct revoke *gather;		/* unsent, takes more inodes */
 	struct revokes sent;
 	struct revoke *assumed;		/* stands for a lease on everything */
@@ -88,7 +95,8 @@ unsigned leases_assumed(const struct leases *l);	/* holders assumed */
 int leases_grant(struct leases *l, struct holder *h, uint64_t ino);
 /* @h has @ino open. */
 int leases_open(struct leases *l, struct holder *h, uint64_t ino);
-/* It has it open no more; @forget: nor needs it the read lease. */
+/* It has it open no more; @forget: nor needs it the read lease, nor does it
+ * know it. */
 void leases_release(struct leases *l, struct holder *h, uint64_t ino,
 		    int forget);
 /* Is there a lease on @ino, or is it open anywhere? */
@@ -96,10 +104,10 @@ int leases_held(const struct leases *l, uint64_t ino);
 
 void waiter_init(struct waiter *w);
 void waiter_fini(struct waiter *w);
-/* @ino was changed by @by, at the moment @order (grows): @w waits for all
- * others. */
+/* @ino was changed by @by, at the moment @order (grows), @owner: in what the
+ * kernel judges by; @w waits for all others. */
 int leases_touch(struct leases *l, const struct holder *by, uint64_t ino,
-		 uint64_t order, struct waiter *w);
+		 int owner, uint64_t order, struct waiter *w);
 /* Revoke @h's own lease: what it was told of @ino may be old. */
 int leases_end(struct leases *l, struct holder *h, uint64_t ino,
 	       uint64_t order);

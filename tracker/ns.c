@@ -78,6 +78,17 @@ void ns_touch(struct ns_touched *t, uint64_t ino)
 	t->ino[t->n++] = ino;
 }
 
+void ns_touch_attr(struct ns_touched *t, const struct m_attr *was,
+		   const struct m_attr *is)
+{
+	const uint32_t bits = S_ISUID | S_ISGID | S_ISVTX;
+
+	ns_touch(t, is->ino);
+	if (was->uid != is->uid || was->gid != is->gid ||
+	    ((was->mode ^ is->mode) & bits))
+		t->owner = is->ino;
+}
+
 /* ------------------------------------------------------------------ times */
 
 int ns_time_ok(uint32_t nsec)
@@ -341,6 +352,7 @@ int ns_op_begin(struct ns *ns, struct ns_undo *u, const struct ns_touched *t)
 		.cookie_mark = ns->cookie.mark,
 		.chunk_mark = ns->chunk_mark,
 		.touched = t ? t->n : 0,
+		.owner = t ? t->owner : 0,
 	};
 	return db_op_begin(ns->db);
 }
@@ -358,8 +370,10 @@ int ns_op_end(struct ns *ns, const struct ns_undo *u, struct ns_touched *t,
 	ns->ino.mark = u->ino_mark;
 	ns->cookie.mark = u->cookie_mark;
 	ns->chunk_mark = u->chunk_mark;
-	if (t)
+	if (t) {
 		t->n = u->touched;
+		t->owner = u->owner;
+	}
 	return err;
 }
 

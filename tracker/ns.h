@@ -42,6 +42,8 @@ struct ns_now {
 struct ns_touched {
 	uint64_t ino[NS_TOUCHED_MAX];
 	unsigned n;
+	uint64_t owner;		/* that of this one, its group, set-ID or
+				   sticky bits changed; or 0 */
 };
 
 struct ns_config {

@@ -98,12 +98,14 @@ static int set_all(struct ns *ns, const struct m_setattr *m,
 		   struct ns_touched *t)
 {
 	struct ns_inode in;
+	struct m_attr was;
 	int err;
 
 	err = ns_inode_get(ns, m->ino, &in);
 	if (!err)
 		err = check(m, &in);
 	if (!err && m->set) {
+		was = in.a;
 		err = set_owner_and_mode(ns, &in, m);
 		if (!err && (m->set & SET_SIZE))
 			err = set_size(ns, &in, m->size, now);
@@ -111,7 +113,7 @@ static int set_all(struct ns *ns, const struct m_setattr *m,
 		ns_set_ctime(&in, now);
 		if (!err)
 			err = ns_inode_put(ns, &in);
-		ns_touch(t, m->ino);
+		ns_touch_attr(t, &was, &in.a);
 	}
 	if (!err)
 		*out = in.a;

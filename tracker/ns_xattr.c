@@ -159,7 +159,8 @@ int ns_xattr_put(struct ns *ns, struct ns_inode *in, struct str name,
 }
 
 static int finish(struct ns *ns, struct ns_inode *in, struct ns_now now,
-		  struct m_attr *out, struct ns_touched *t)
+		  const struct m_attr *was, struct m_attr *out,
+		  struct ns_touched *t)
 {
 	int err;
 
@@ -167,7 +168,7 @@ static int finish(struct ns *ns, struct ns_inode *in, struct ns_now now,
 	err = ns_inode_put(ns, in);
 	if (err)
 		return err;
-	ns_touch(t, in->a.ino);
+	ns_touch_attr(t, was, &in->a);
 	*out = in->a;
 	return 0;
 }
@@ -177,12 +178,14 @@ static int set_one(struct ns *ns, const struct m_setxattr *m,
 		   struct ns_touched *t)
 {
 	struct ns_inode in;
+	struct m_attr was;
 	uint32_t len;
 	int err;
 
 	err = ns_inode_get(ns, m->ino, &in);
 	if (err)
 		return err;
+	was = in.a;
 	err = value_len(ns, in.a.ino, m->name, &len);
 	if (!err && (m->flags & XATTR_CREATE))
 		return -EEXIST;
@@ -196,7 +199,7 @@ static int set_one(struct ns *ns, const struct m_setxattr *m,
 		err = ns_acl_set(ns, &in, m->name, m->value);
 	else
 		err = ns_xattr_put(ns, &in, m->name, m->value);
-	return err ? err : finish(ns, &in, now, out, t);
+	return err ? err : finish(ns, &in, now, &was, out, t);
 }
 
 int ns_setxattr(struct ns *ns, const struct m_setxattr *m, struct ns_now now,
@@ -233,7 +236,7 @@ static int remove_one(struct ns *ns, const struct m_removexattr *m,
 		*out = in.a;	/* the mode says it all */
 		return 0;
 	}
-	return err ? err : finish(ns, &in, now, out, t);
+	return err ? err : finish(ns, &in, now, &in.a, out, t);
 }
 
 int ns_removexattr(struct ns *ns, const struct m_removexattr *m,

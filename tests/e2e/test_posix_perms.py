@@ -4,7 +4,9 @@ From POSIX.1-2017, and inode(7), chmod(2), chown(2), open(2), unlink(2), rename(
 """
 import errno
 import os
+import shutil
 import stat
+import time
 
 import pytest
 
@@ -184,3 +186,70 @@ def test_set_group_id_of_a_group_that_was_mine(swarm):
     os.chown(there, -1, 7)
     assert as_nobody(os.chmod, here, 0o2755) == 0
     assert os.stat(there).st_mode == 0o100755
+
+
+@pytest.fixture
+def warm(swarm):
+    """Files f0 .. f19 and directories d0 .. d3 in a sticky one, as one mount and the other see it: both root's, and known
+    here so well that the kernel believes their names (which it is not to while others change them: TOLD_CONTENDED_MS)."""
+    here, there = (p.path("warm") for p in swarm.peers)
+    os.mkdir(there)
+    os.chmod(there, 0o1777)
+    for k in range(20):
+        os.close(os.open(f"{there}/f{k}", O))
+        os.chmod(f"{there}/f{k}", 0o666)
+    for k in range(4):
+        os.mkdir(f"{there}/d{k}")
+    time.sleep(3.1)
+    for name in os.listdir(here) * 2:
+        os.stat(f"{here}/{name}")
+    yield here, there
+    shutil.rmtree(there)
+
+
+OWNERS_CALLS = [(os.chmod, (0o600,)), (os.chown, (-1, NOBODY)), (os.utime, ((1, 1),))]
+
+
+@pytest.mark.parametrize("written", [False, True])
+@pytest.mark.parametrize("by_fd", [False, True])
+def test_who_is_the_owner_now(warm, by_fd, written):
+    """The kernel judges by the owner that it saw last, without asking, also where what it was told has ended before."""
+    here, there = warm
+    for k, (fn, args) in enumerate(OWNERS_CALLS * 2):
+        name = f"f{k}" if k < 3 else f"d{k - 3}"
+        fd = os.open(f"{here}/{name}", os.O_RDONLY) if by_fd else -1
+        os.stat(f"{here}/{name}")
+        if written:
+            os.utime(f"{there}/{name}")
+        os.chown(f"{there}/{name}", NOBODY, NOBODY)
+        # A second change of owner: nobody has asked here since the first.
+        os.chown(f"{there}/{name}", OTHER, OTHER)
+        os.chown(f"{there}/{name}", NOBODY, NOBODY)
+        assert as_nobody(fn, fd if by_fd else f"{here}/{name}", *args) == 0, name
+        if by_fd:
+            os.close(fd)
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_who_may_unlink_in_a_sticky_directory_now(warm, written):
+    here, there = warm
+    for k, left in enumerate((0, errno.EPERM)):
+        if k:
+            os.chown(f"{there}/f1", NOBODY, NOBODY)
+            os.stat(f"{here}/f1")
+        if written:
+            with open(f"{there}/f{k}", "w") as f:
+                f.write("more")
+        os.chown(f"{there}/f{k}", *(OTHER, OTHER) if k else (NOBODY, NOBODY))
+        assert as_nobody(os.unlink, f"{here}/f{k}") == left
+
+
+def test_owner_of_the_mount_itself_now(swarm):
+    here, there = (p.path("") for p in swarm.peers)
+    was = os.stat(here)
+    try:
+        os.chown(there, NOBODY, NOBODY)
+        assert as_nobody(os.chmod, here, 0o1777) == 0
+    finally:
+        os.chown(there, was.st_uid, was.st_gid)
+        os.chmod(there, stat.S_IMODE(was.st_mode))
