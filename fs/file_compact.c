@@ -4,6 +4,8 @@
  * Asked for by the tracker (commit_r.deep), or when a file that was written
  * in pieces is closed.  A few at a time, from a queue that forgets what does
  * not fit; nobody waits for it, and no error of it matters but to the log.
+ * Or because a slot takes no more slices: then a commit waits (file_commit.c),
+ * and it is begun at once.
  *
  * Happy path: a fresh getmap of the slot -> fetch its chunks -> one buffer
  * -> upload, with sync, since what it replaces may have been fsynced ->
@@ -24,6 +26,10 @@ struct compact {
 	struct file *f;		/* referenced */
 	uint64_t slot;
 	uint64_t expect;	/* the slot's version */
+	uint32_t least;		/* slices that are worth it */
+	file_compacted then;	/* a commit waits; NULL: it was queued */
+	void *then_arg;
+	uint64_t size;		/* of the file; 0: not known */
 	struct piece *pieces;
 	size_t n_pieces;
 	struct part *parts;	/* one for each piece */
@@ -76,11 +82,19 @@ static void start_more(struct files *fs)
 static void end(struct compact *c, int err)
 {
 	struct files *fs = c->f->fs;
+	file_compacted then = c->then;
+	void *arg = c->then_arg;
+	uint64_t size = c->size;
 
 	if (err && err != -ENOENT && err != -ECANCELED && err != -ESTALE)
 		log_warn("inode %llu: slot %llu was not compacted (%s)",
 			 (unsigned long long)c->f->ino,
 			 (unsigned long long)c->slot, strerror(-err));
+	if (then) {
+		compact_free(c);
+		then(arg, size);
+		return;
+	}
 	pthread_mutex_lock(&fs->lock);
 	fs->compacting--;
 	pthread_mutex_unlock(&fs->lock);
@@ -102,16 +116,27 @@ static int is_enough(const struct files *fs, const struct file *f,
 	return 0;
 }
 
-static void queue(struct file *f, uint64_t slot)
+static struct compact *compact_new(struct file *f, uint64_t slot,
+				   uint32_t least)
 {
 	struct compact *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->f = file_get(f);
+	c->slot = slot;
+	c->least = least;
+	return c;
+}
+
+static void queue(struct file *f, uint64_t slot)
+{
+	struct compact *c = compact_new(f, slot, 2);
 	struct files *fs = f->fs;
 	int enough;
 
 	if (!c)
 		return;
-	c->f = file_get(f);
-	c->slot = slot;
 	pthread_mutex_lock(&fs->lock);
 	enough = is_enough(fs, f, slot);
 	if (!enough) {
@@ -128,6 +153,23 @@ void file_compact(struct file *f, const uint64_t *slots, uint32_t n)
 	for (uint32_t i = 0; i < n; i++)
 		queue(f, slots[i]);
 	start_more(f->fs);
+}
+
+/* From half of the most on: others push to it, too. */
+void file_compact_full(struct file *f, const struct pieces *p,
+		       file_compacted then, void *arg)
+{
+	uint32_t half = MSG_SLICES_MAX / 2;
+	struct compact *c = compact_new(f, p->slot, p->n + 2 < half ?
+						    half - p->n : 2);
+
+	if (!c) {
+		then(arg, 0);
+		return;
+	}
+	c->then = then;
+	c->then_arg = arg;
+	start(c);
 }
 
 void files_compact(struct files *fs, uint64_t ino, const uint64_t *slots,
@@ -355,7 +397,7 @@ static uint32_t length(const struct compact *c, const struct m_slot *s,
 	uint64_t base = c->slot * a->slot_size, left;
 	uint32_t end = slices_end(s->slices, s->n_slices);
 
-	if (s->n_slices < 2 || a->size <= base || end > a->slot_size)
+	if (s->n_slices < c->least || a->size <= base || end > a->slot_size)
 		return 0;
 	left = a->size - base;
 	return left < end ? left : end;
@@ -380,6 +422,7 @@ static int begin(struct compact *c, const struct m_getmap_r *m)
 	    (m->n_slots && s->index != c->slot) ||
 	    m->attr.slot_size > FILE_SLOT_MAX)
 		return -EBADMSG;
+	c->size = m->attr.size;
 	len = m->n_slots ? length(c, s, &m->attr) : 0;
 	if (!len)
 		return 0;
