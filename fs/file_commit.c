@@ -305,10 +305,10 @@ static void full_add(struct commit *c, uint64_t slot)
 {
 	for (uint32_t i = c->n_full; i; i--)
 		if (c->full[i - 1].slot == slot) {
-			c->full[i - 1].n++;
+			c->full[i - 1].slices++;
 			return;
 		}
-	c->full[c->n_full++] = (struct pieces){ slot, 1 };
+	c->full[c->n_full++] = (struct pieces){ slot, 1, 1 };
 }
 
 /* The slots that it goes to, as far as is known where the file ends. */

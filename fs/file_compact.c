@@ -20,6 +20,8 @@
 #include "file_internal.h"
 #include "log.h"
 
+enum { HALF_FULL = MSG_SLICES_MAX / 2 };	/* slices of a slot */
+
 struct compact {
 	struct upload_job job;
 	TAILQ_ENTRY(compact) next;
@@ -159,9 +161,9 @@ void file_compact(struct file *f, const uint64_t *slots, uint32_t n)
 void file_compact_full(struct file *f, const struct pieces *p,
 		       file_compacted then, void *arg)
 {
-	uint32_t half = MSG_SLICES_MAX / 2;
-	struct compact *c = compact_new(f, p->slot, p->n + 2 < half ?
-						    half - p->n : 2);
+	uint32_t least = p->slices + 2 < HALF_FULL ? HALF_FULL - p->slices
+						  : 2;
+	struct compact *c = compact_new(f, p->slot, least);
 
 	if (!c) {
 		then(arg, 0);
@@ -203,21 +205,24 @@ void files_compact_stop(struct files *fs)
 
 /* ---------------------------------------------------------------- pieces */
 
-void file_pieces_add(struct file *f, uint64_t slot)
+void file_pieces_add(struct file *f, uint64_t slot, uint32_t slices)
 {
 	for (unsigned i = 0; i < f->n_pieces; i++)
 		if (f->pieces[i].slot == slot) {
 			f->pieces[i].n++;
+			f->pieces[i].slices += slices;
 			return;
 		}
 	if (f->n_pieces < FILE_PIECES_MAX)
-		f->pieces[f->n_pieces++] = (struct pieces){ slot, 1 };
+		f->pieces[f->n_pieces++] = (struct pieces){ slot, 1,
+							   slices };
 }
 
 /*
  * Compacting costs a slot's bytes, with sync: a slot that is being written
  * in small pieces (a log, a database) is let grow until they are about a
- * fair part of that.  What is not due now is when the file is closed.
+ * fair part of that, or half of what the stack takes.  What is not due now
+ * is when the file is closed.
  */
 static int is_due(struct file *f, uint64_t slot)
 {
@@ -226,9 +231,10 @@ static int is_due(struct file *f, uint64_t slot)
 
 		if (p->slot != slot)
 			continue;
-		if (p->n < SLICES_DEEP + f->slot_size / FILE_PIECE)
+		if (p->n < SLICES_DEEP + f->slot_size / FILE_PIECE &&
+		    p->slices < HALF_FULL)
 			return 0;
-		p->n = 1;	/* the slot as it will be is one */
+		p->n = p->slices = 1;	/* the slot as it will be is one */
 		return 1;
 	}
 	return 1;

@@ -159,10 +159,11 @@ struct slot {
 	struct extent_list sealed;
 };
 
-/* How often a slot was written in part; see file_compact.c. */
+/* How often a slot was written in part, and what it has got by that; see
+ * file_compact.c. */
 struct pieces {
 	uint64_t slot;
-	uint32_t n;
+	uint32_t n, slices;
 };
 
 /* --------------------------------------------------------------- waiters */
@@ -429,13 +430,14 @@ void files_recent_fini(struct files *fs);
 /* file_compact.c; unlocked */
 void file_compact(struct file *f, const uint64_t *slots, uint32_t n);
 void file_compact_close(struct file *f);
-/* The slot has to take @p->n slices more, and may be full: @then is called
+/* The slot has to take @p->slices more, and may be full: @then is called
  * once it was compacted, or could not be, or need not.  At once, not queued:
  * also while the files are being stopped. */
 typedef void (*file_compacted)(void *arg, uint64_t size);
 void file_compact_full(struct file *f, const struct pieces *p,
 		       file_compacted then, void *arg);
-void file_pieces_add(struct file *f, uint64_t slot);	/* locked */
+/* It was written in part, in so many slices.  Locked. */
+void file_pieces_add(struct file *f, uint64_t slot, uint32_t slices);
 /* Those of the deep @slots that are worth it now; how many.  Locked. */
 uint32_t file_pieces_due(struct file *f, uint64_t *slots, uint32_t n);
 void files_compact_stop(struct files *fs);

@@ -1,6 +1,7 @@
 /*
  * fs/file, behaviour by behaviour: leases and the map, what is shown before
- * it is committed, appends, read-ahead, compaction.
+ * it is committed, appends, read-ahead, compaction, slots that
+ * are full.
  */
 #include "file_do.h"
 
