@@ -10,7 +10,9 @@
  * sends, answered() puts the slices into the cached map, drops the extents
  * and lets file_advance() go on.
  * Failure: whether it was applied is unknown: map and extents are dropped,
- * the error is kept.
+ * the error is kept.  But -EBUSY is the tracker's word that a slot would have
+ * had too many slices, and nothing was applied: the commit stays under way
+ * while its slots are compacted, and is sent again, as a new request.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -27,6 +29,13 @@ struct commit {
 	int sync;
 	uint64_t term;		/* of the lease, when it was made */
 	uint64_t only;		/* the version it is for; 0: any */
+	int clear_suid;
+
+	/* it was refused, slots were full */
+	unsigned tries;
+	struct pieces *full;	/* which may be meant: its own slots */
+	uint32_t n_full, at_full;
+	uint64_t size;		/* of the file, as last heard; 0: not */
 };
 
 /* ------------------------------------------------------------------ when */
@@ -138,7 +147,7 @@ static void unfence(struct file *f, const struct commit *c,
 static int encode(struct file *f, struct commit *c)
 {
 	struct m_commit m = { .ino = f->ino, .sync = c->sync,
-			      .clear_suid = (uint8_t)f->kill_suid };
+			      .clear_suid = (uint8_t)c->clear_suid };
 	const struct extent *e = TAILQ_FIRST(&f->extents);
 	int err;
 
@@ -198,6 +207,7 @@ void file_commit_start(struct file *f, struct todo *t)
 		return;
 	}
 	file_get(f);
+	c->clear_suid = f->kill_suid;
 	c->err = f->fenced ? -EIO : encode(f, c);
 	f->kill_suid = 0;
 	f->committing = 1;
@@ -289,6 +299,87 @@ static void applied(struct file *f, const struct commit *c, int err,
 	file_advance(f, t);
 }
 
+/* ------------------------------------------------------------- full slots */
+
+static void full_add(struct commit *c, uint64_t slot)
+{
+	for (uint32_t i = c->n_full; i; i--)
+		if (c->full[i - 1].slot == slot) {
+			c->full[i - 1].slices++;
+			return;
+		}
+	c->full[c->n_full++] = (struct pieces){ slot, 1, 1 };
+}
+
+/* The slots that it goes to, as far as is known where the file ends. */
+static int full_list(struct commit *c)
+{
+	const struct extent *e = TAILQ_FIRST(&c->f->extents);
+	uint64_t size = c->size ? c->size : c->f->attr.size, at, first, last;
+
+	c->full = calloc(2 * (size_t)c->n, sizeof(*c->full));
+	if (!c->full)
+		return -ENOMEM;
+	c->n_full = c->at_full = 0;
+	for (uint32_t i = 0; i < c->n; i++, e = TAILQ_NEXT(e, all)) {
+		at = e->slot ? e->off : size;
+		first = at / c->f->slot_size;
+		last = (at + e->job.len - 1) / c->f->slot_size;
+		full_add(c, first);
+		if (last != first)
+			full_add(c, last);
+		if (size < at + e->job.len)
+			size = at + e->job.len;
+	}
+	return 0;
+}
+
+/* The extents are the same, but it may have to be fenced meanwhile. */
+static void send_again(struct commit *c)
+{
+	struct file *f = c->f;
+	uint64_t term = link_term(f->fs->cfg.link);
+
+	free(c->full);
+	c->full = NULL;
+	pthread_mutex_lock(&f->lock);
+	c->term = term;
+	c->err = f->fenced ? -EIO : encode(f, c);
+	pthread_mutex_unlock(&f->lock);
+	file_commit_send(c);
+}
+
+/* One after the other.  That one could not be compacted need not matter: it
+ * was another that was full, or somebody else did it. */
+static void make_room(void *arg, uint64_t size)
+{
+	struct commit *c = arg;
+
+	if (size)
+		c->size = size;
+	if (c->at_full < c->n_full)
+		file_compact_full(c->f, &c->full[c->at_full++], make_room, c);
+	else
+		send_again(c);
+}
+
+/* 1: it will be sent again. */
+static int was_full(struct commit *c, int err)
+{
+	if (err != -EBUSY || !c->n || c->tries == FILE_COMMIT_TRIES)
+		return 0;
+	c->tries++;
+	pthread_mutex_lock(&c->f->lock);
+	err = full_list(c);
+	pthread_mutex_unlock(&c->f->lock);
+	if (err)
+		return 0;
+	make_room(c, 0);
+	return 1;
+}
+
+/* ---------------------------------------------------------------- the end */
+
 static void answered(void *arg, int err, const struct rpc_answer *a)
 {
 	struct arena arena = ARENA_INIT;
@@ -297,6 +388,8 @@ static void answered(void *arg, int err, const struct rpc_answer *a)
 	struct file *f = c->f;
 	struct todo t;
 
+	if (was_full(c, err))
+		return;
 	if (!err)
 		err = m_commit_r_decode(&m, &arena, a->body->data,
 					a->body->len);

@@ -4,6 +4,8 @@
  * Asked for by the tracker (commit_r.deep), or when a file that was written
  * in pieces is closed.  A few at a time, from a queue that forgets what does
  * not fit; nobody waits for it, and no error of it matters but to the log.
+ * Or because a slot takes no more slices: then a commit waits (file_commit.c),
+ * and it is begun at once.
  *
  * Happy path: a fresh getmap of the slot -> fetch its chunks -> one buffer
  * -> upload, with sync, since what it replaces may have been fsynced ->
@@ -18,12 +20,18 @@
 #include "file_internal.h"
 #include "log.h"
 
+enum { HALF_FULL = MSG_SLICES_MAX / 2 };	/* slices of a slot */
+
 struct compact {
 	struct upload_job job;
 	TAILQ_ENTRY(compact) next;
 	struct file *f;		/* referenced */
 	uint64_t slot;
 	uint64_t expect;	/* the slot's version */
+	uint32_t least;		/* slices that are worth it */
+	file_compacted then;	/* a commit waits; NULL: it was queued */
+	void *then_arg;
+	uint64_t size;		/* of the file; 0: not known */
 	struct piece *pieces;
 	size_t n_pieces;
 	struct part *parts;	/* one for each piece */
@@ -76,11 +84,19 @@ static void start_more(struct files *fs)
 static void end(struct compact *c, int err)
 {
 	struct files *fs = c->f->fs;
+	file_compacted then = c->then;
+	void *arg = c->then_arg;
+	uint64_t size = c->size;
 
 	if (err && err != -ENOENT && err != -ECANCELED && err != -ESTALE)
 		log_warn("inode %llu: slot %llu was not compacted (%s)",
 			 (unsigned long long)c->f->ino,
 			 (unsigned long long)c->slot, strerror(-err));
+	if (then) {
+		compact_free(c);
+		then(arg, size);
+		return;
+	}
 	pthread_mutex_lock(&fs->lock);
 	fs->compacting--;
 	pthread_mutex_unlock(&fs->lock);
@@ -102,16 +118,27 @@ static int is_enough(const struct files *fs, const struct file *f,
 	return 0;
 }
 
-static void queue(struct file *f, uint64_t slot)
+static struct compact *compact_new(struct file *f, uint64_t slot,
+				   uint32_t least)
 {
 	struct compact *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->f = file_get(f);
+	c->slot = slot;
+	c->least = least;
+	return c;
+}
+
+static void queue(struct file *f, uint64_t slot)
+{
+	struct compact *c = compact_new(f, slot, 2);
 	struct files *fs = f->fs;
 	int enough;
 
 	if (!c)
 		return;
-	c->f = file_get(f);
-	c->slot = slot;
 	pthread_mutex_lock(&fs->lock);
 	enough = is_enough(fs, f, slot);
 	if (!enough) {
@@ -128,6 +155,23 @@ void file_compact(struct file *f, const uint64_t *slots, uint32_t n)
 	for (uint32_t i = 0; i < n; i++)
 		queue(f, slots[i]);
 	start_more(f->fs);
+}
+
+/* From half of the most on: others push to it, too. */
+void file_compact_full(struct file *f, const struct pieces *p,
+		       file_compacted then, void *arg)
+{
+	uint32_t least = p->slices + 2 < HALF_FULL ? HALF_FULL - p->slices
+						  : 2;
+	struct compact *c = compact_new(f, p->slot, least);
+
+	if (!c) {
+		then(arg, 0);
+		return;
+	}
+	c->then = then;
+	c->then_arg = arg;
+	start(c);
 }
 
 void files_compact(struct files *fs, uint64_t ino, const uint64_t *slots,
@@ -161,21 +205,24 @@ void files_compact_stop(struct files *fs)
 
 /* ---------------------------------------------------------------- pieces */
 
-void file_pieces_add(struct file *f, uint64_t slot)
+void file_pieces_add(struct file *f, uint64_t slot, uint32_t slices)
 {
 	for (unsigned i = 0; i < f->n_pieces; i++)
 		if (f->pieces[i].slot == slot) {
 			f->pieces[i].n++;
+			f->pieces[i].slices += slices;
 			return;
 		}
 	if (f->n_pieces < FILE_PIECES_MAX)
-		f->pieces[f->n_pieces++] = (struct pieces){ slot, 1 };
+		f->pieces[f->n_pieces++] = (struct pieces){ slot, 1,
+							   slices };
 }
 
 /*
  * Compacting costs a slot's bytes, with sync: a slot that is being written
  * in small pieces (a log, a database) is let grow until they are about a
- * fair part of that.  What is not due now is when the file is closed.
+ * fair part of that, or half of what the stack takes.  What is not due now
+ * is when the file is closed.
  */
 static int is_due(struct file *f, uint64_t slot)
 {
@@ -184,9 +231,10 @@ static int is_due(struct file *f, uint64_t slot)
 
 		if (p->slot != slot)
 			continue;
-		if (p->n < SLICES_DEEP + f->slot_size / FILE_PIECE)
+		if (p->n < SLICES_DEEP + f->slot_size / FILE_PIECE &&
+		    p->slices < HALF_FULL)
 			return 0;
-		p->n = 1;	/* the slot as it will be is one */
+		p->n = p->slices = 1;	/* the slot as it will be is one */
 		return 1;
 	}
 	return 1;
@@ -355,7 +403,7 @@ static uint32_t length(const struct compact *c, const struct m_slot *s,
 	uint64_t base = c->slot * a->slot_size, left;
 	uint32_t end = slices_end(s->slices, s->n_slices);
 
-	if (s->n_slices < 2 || a->size <= base || end > a->slot_size)
+	if (s->n_slices < c->least || a->size <= base || end > a->slot_size)
 		return 0;
 	left = a->size - base;
 	return left < end ? left : end;
@@ -380,6 +428,7 @@ static int begin(struct compact *c, const struct m_getmap_r *m)
 	    (m->n_slots && s->index != c->slot) ||
 	    m->attr.slot_size > FILE_SLOT_MAX)
 		return -EBADMSG;
+	c->size = m->attr.size;
 	len = m->n_slots ? length(c, s, &m->attr) : 0;
 	if (!len)
 		return 0;

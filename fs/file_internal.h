@@ -32,6 +32,7 @@ enum {
 	FILE_COMMIT_MANY = 64,	/* extents that are worth a commit */
 	FILE_COMMIT_BYTES = 64 << 20,	/* likewise */
 	FILE_COMMIT_MAX = 1024,	/* extents of a commit, but for a group */
+	FILE_COMMIT_TRIES = 8,	/* of one that found slots full */
 	FILE_RECENT_MAX = 65536,	/* chunks to be synced later */
 	FILE_PIECES_MAX = 64,	/* slots remembered as written in pieces */
 	FILE_PIECE = 16 << 10,	/* bytes of a slot that are worth a slice */
@@ -158,10 +159,11 @@ struct slot {
 	struct extent_list sealed;
 };
 
-/* How often a slot was written in part; see file_compact.c. */
+/* How often a slot was written in part, and what it has got by that; see
+ * file_compact.c. */
 struct pieces {
 	uint64_t slot;
-	uint32_t n;
+	uint32_t n, slices;
 };
 
 /* --------------------------------------------------------------- waiters */
@@ -428,7 +430,14 @@ void files_recent_fini(struct files *fs);
 /* file_compact.c; unlocked */
 void file_compact(struct file *f, const uint64_t *slots, uint32_t n);
 void file_compact_close(struct file *f);
-void file_pieces_add(struct file *f, uint64_t slot);	/* locked */
+/* The slot has to take @p->slices more, and may be full: @then is called
+ * once it was compacted, or could not be, or need not.  At once, not queued:
+ * also while the files are being stopped. */
+typedef void (*file_compacted)(void *arg, uint64_t size);
+void file_compact_full(struct file *f, const struct pieces *p,
+		       file_compacted then, void *arg);
+/* It was written in part, in so many slices.  Locked. */
+void file_pieces_add(struct file *f, uint64_t slot, uint32_t slices);
 /* Those of the deep @slots that are worth it now; how many.  Locked. */
 uint32_t file_pieces_due(struct file *f, uint64_t *slots, uint32_t n);
 void files_compact_stop(struct files *fs);

@@ -129,7 +129,7 @@ static void seal_slot(struct file *f, struct slot *s, struct todo *t)
 	if (!s->dirty.n)
 		return;
 	if (s->dirty.n > 1 || s->dirty.v[0].len < f->slot_size)
-		file_pieces_add(f, s->index);
+		file_pieces_add(f, s->index, s->dirty.n);
 	for (uint32_t i = 0; i < s->dirty.n; i++)
 		seal(f, s, &s->dirty.v[i], base + s->dirty.v[i].pos, 0, t);
 	s->dirty.n = 0;

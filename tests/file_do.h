@@ -42,6 +42,13 @@ static inline void world_set(unsigned *p, unsigned v)
 	pthread_mutex_unlock(&world.lock);
 }
 
+static inline void set_term(uint64_t term)
+{
+	pthread_mutex_lock(&world.lock);
+	world.term = term;
+	pthread_mutex_unlock(&world.lock);
+}
+
 /* ---------------------------------------------- calls that are waited for */
 
 struct call {

@@ -104,6 +104,8 @@ static struct world {
 	int hold[T_SYNC + 1];
 	/* one in so many fails; 0: none */
 	unsigned fail_upload, fail_commit, fail_fetch;
+	unsigned stack_most;	/* a slot takes no more slices; 0: any */
+	unsigned refused;	/* commits, for that */
 	unsigned getmap_most;	/* beyond so many slots: -E2BIG; 0: none */
 	struct wfile files[WORLD_FILES];
 	struct wchunk *chunks;	/* id - 1 */
@@ -166,6 +168,28 @@ static inline void world_push(struct wfile *f, uint64_t off, uint32_t len,
 		f->attr.size = off;
 }
 
+/* Would a slot have too many slices? */
+static inline int world_full(const struct m_commit *m)
+{
+	struct wfile *f = world_file(m->ino);
+	uint64_t end = f->attr.size;
+	uint32_t n[WORLD_SLOTS] = { 0 };
+	int full = 0;
+
+	for (uint32_t i = 0; i < m->n_pushes; i++) {
+		const struct m_push *p = &m->pushes[i];
+		uint64_t at = p->append ? end : p->slot * SLOT + p->pos;
+
+		if (end < at + p->len)
+			end = at + p->len;
+		for (uint64_t k = at / SLOT; k * SLOT < at + p->len; k++)
+			full |= f->slots[k].n + ++n[k] > world.stack_most;
+	}
+	full &= world.stack_most != 0;
+	world.refused += full;
+	return full;
+}
+
 static inline void world_commit(const struct m_commit *m,
 				struct m_commit_r *r)
 {
@@ -218,6 +242,8 @@ static inline void run_commit(struct task *t)
 	t->err = world_unlucky(world.fail_commit) ? -ENOSPC : 0;
 	if (m.only && m.only != world_file(m.ino)->attr.version)
 		t->err = -ESTALE;
+	else if (world_full(&m))
+		t->err = -EBUSY;
 	if (!t->err) {
 		world_commit(&m, &r);
 		CHECK(!m_commit_r_encode(&t->body, &r));

@@ -379,13 +379,6 @@ static void test_fsyncs_meet(void **state)
 
 /* ---------------------------------------------- a lease that has ended */
 
-static void set_term(uint64_t term)
-{
-	pthread_mutex_lock(&world.lock);
-	world.term = term;
-	pthread_mutex_unlock(&world.lock);
-}
-
 /* Another mount gives the file new content. */
 static void change(uint64_t ino)
 {

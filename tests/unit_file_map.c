@@ -1,6 +1,7 @@
 /*
  * fs/file, behaviour by behaviour: leases and the map, what is shown before
- * it is committed, appends, read-ahead, compaction.
+ * it is committed, appends, read-ahead, compaction, slots that
+ * are full.
  */
 #include "file_do.h"
 
@@ -311,6 +312,126 @@ static void test_compact_close(void **state)
 	file_close(h);
 }
 
+/* Other mounts' pieces, as many as a slot takes, of which this one saw
+ * nothing.  @data is what is in the slot then. */
+static void fill_slot(char *data, uint64_t slot)
+{
+	unsigned most = MSG_SLICES_MAX - 1, i;
+
+	world_set(&world.stack_most, most);
+	while ((i = world_depth(1, slot)) < most) {
+		data[i] = (char)(i % 251);
+		world_remote(1, slot * SLOT + i, &data[i], 1);
+	}
+}
+
+static void test_full_slot(void **state)
+{
+	struct file_handle *h = do_open(1, 0);
+	static char data[3 * SLOT];
+
+	(void)state;
+	memset(data, 0, sizeof(data));
+	for (int sync = 0; sync < 2; sync++) {
+		fill_slot(data, 0);
+		fill_slot(data + 2 * SLOT, 2);
+		for (int i = 0; i < 3; i++) {
+			memcpy(data + i * SLOT + 100, sync ? "two" : "one", 3);
+			assert_int_equal(do_write(h, i * SLOT + 100,
+						  data + i * SLOT + 100, 3),
+					 0);
+		}
+		assert_int_equal(do_flush(h, sync), 0);
+		assert_int_equal(world_get(&world.refused), sync + 1);
+		assert_true(world_depth(1, 0) < 8);
+	}
+	assert_int_equal(world_get(&world.not_durable), 0);
+	file_close(h);
+	again(1 << 20, 50);
+	check_content(1, 0, data, 2 * SLOT + 2047);
+}
+
+/* The slot that an append goes to is where the others' appends ended. */
+static void test_full_append(void **state)
+{
+	struct file_handle *h = do_open(1, 1);
+	static char data[SLOT];
+
+	(void)state;
+	memset(data, 0, sizeof(data));
+	world_hold(T_COMMIT, 1);
+	assert_int_equal(do_write(h, 0, "log", 3), 0);
+	world_remote(1, SLOT - 1, "", 1);
+	fill_slot(data, 1);
+	world_hold(T_COMMIT, 0);
+	assert_int_equal(do_flush(h, 1), 0);
+	assert_int_equal(world_get(&world.refused), 2);
+	file_close(h);
+	again(1 << 20, 50);
+	check_content(1, SLOT, data, 2047);
+	check_content(1, SLOT + 2047, "log", 3);
+}
+
+/* All is tried, but it stays full: an error, and no wait without an end. */
+static void test_full_for_ever(void **state)
+{
+	struct file_handle *h = do_open(1, 0);
+	char data[SLOT];
+
+	(void)state;
+	fill_slot(data, 0);
+	world_set(&world.fail_fetch, 1);
+	assert_int_equal(do_write(h, 10, "lost", 4), 0);
+	assert_int_equal(do_flush(h, 1), -EBUSY);
+	world_set(&world.fail_fetch, 0);
+	assert_int_equal(do_write(h, 10, "kept", 4), 0);
+	assert_int_equal(do_flush(h, 1), 0);
+	file_close(h);
+	check_content(1, 10, "kept", 4);
+}
+
+/* The lease ended while there was no room: what others wrote is newer. */
+static void test_full_fenced(void **state)
+{
+	struct file_handle *h = do_open(1, 0);
+	char data[SLOT];
+	struct call c = CALL_INIT;
+
+	(void)state;
+	fill_slot(data, 0);
+	world_hold(T_FETCH, 1);
+	assert_int_equal(do_write(h, 3000, "stale", 5), 0);
+	file_flush(h, 0, call_done, &c);
+	world_until(&world.refused, 1);
+	set_term(2);
+	world_remote(1, 3000, "newer", 5);
+	world_hold(T_FETCH, 0);
+	assert_int_equal(call_wait(&c, 1), -EIO);
+	file_close(h);
+	check_content(1, 3000, "newer", 5);
+}
+
+/* Closed, and the mount goes, while there is no room. */
+static void test_full_at_the_end(void **state)
+{
+	struct file_handle *h = do_open(1, 0);
+	char data[SLOT];
+
+	(void)state;
+	fill_slot(data, 0);
+	assert_int_equal(do_write(h, 10, "last", 4), 0);
+	file_close(h);
+	again(1 << 20, 50);
+	assert_int_equal(world_get(&world.refused), 1);
+	check_content(1, 10, "last", 4);
+	h = do_open(1, 0);
+	fill_slot(data, 0);
+	assert_int_equal(do_write(h, 20, "drain", 5), 0);
+	file_close(h);
+	assert_int_equal(files_drain(world.fs, LIMIT_S * 1000), 0);
+	check_content(1, 20, "drain", 5);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -321,6 +442,9 @@ int main(void)
 		TEST(test_append), TEST(test_append_shifts),
 		TEST(test_readahead), TEST(test_small_pages),
 		TEST(test_compact_deep), TEST(test_compact_close),
+		TEST(test_full_slot), TEST(test_full_append),
+		TEST(test_full_for_ever), TEST(test_full_fenced),
+		TEST(test_full_at_the_end),
 	};
 
 	log_init("unit_file_map", LOG_ERROR);

@@ -346,6 +346,7 @@ static void compact_of_a_full_stack(void **state)
 {
 	struct fix *f = *state;
 	struct m_push p = fix_push(f, 0, 0, 40), merged = fix_push(f, 0, 0, 256);
+	struct m_push two[2];
 	uint64_t version, ino = file_of(f, "f", &p, 1, &version);
 	struct m_compact_r r;
 	struct ns_inode in;
@@ -357,8 +358,15 @@ static void compact_of_a_full_stack(void **state)
 	assert_int_equal(ns_inode_put(f->ns, &in), 0);
 	fill(f, ino, NS_STACK_MAX);
 	assert_int_equal(fix_map(f, ino).slots[0].n_slices, NS_STACK_MAX);
-	p = fix_push(f, 0, 250, 1);
-	assert_int_equal(fix_commit(f, ino, &p, 1, NULL), -EBUSY);
+	/* refused as a whole, what would have had room as well */
+	assert_int_equal(ns_inode_get(f->ns, ino, &in), 0);
+	two[0] = fix_push(f, 1, 0, 9);
+	two[1] = p = fix_push(f, 0, 250, 1);
+	assert_int_equal(fix_commit(f, ino, two, 2, NULL), -EBUSY);
+	assert_int_equal(ns_chunk(f->ns, two[0].chunk, &c), -ENOENT);
+	assert_int_equal(fix_map(f, ino).n_slots, 1);
+	assert_int_equal(fix_map(f, ino).attr.size, in.a.size);
+	assert_int_equal(fix_map(f, ino).attr.version, in.a.version);
 	/* of what this one saw nothing is there: no place, and no need */
 	assert_int_equal(compact(f, ino, version, merged, &r), 0);
 	assert_int_equal(r.done, 1);

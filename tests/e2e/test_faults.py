@@ -1,4 +1,5 @@
 """Peers and the tracker die in the middle of work; bytes flip."""
+import concurrent.futures
 import os
 import random
 import subprocess
@@ -252,6 +253,25 @@ def test_compaction_of_small_writes(make_swarm):
     wait_for(lambda: depth() <= 8, "compaction", 20)
     assert open(b.path("f"), "rb").read() == data[:size]
     wait_for(lambda: s.counter("compactions") >= 1, "the counter", 10)
+
+
+def test_a_slot_too_full_for_all_writers(make_swarm):
+    """More pieces than a slot's stack takes (2048), from three mounts at once: none is lost."""
+    slot, pieces = 16 << 20, 3000       # of one mount too few to compact the slot by itself
+    s = make_swarm(peers=3, tracker_args=["--chunk-size", "16M"])
+    step, rng = slot // pieces, random.Random(7)
+    data = bytearray(slot)
+    fds = [os.open(p.path("f"), os.O_RDWR | os.O_CREAT) for p in s.peers]
+    for n in rng.sample(range(pieces), pieces):
+        data[n * step:n * step + 100] = piece = rng.randbytes(100)
+        os.pwrite(fds[n % 3], piece, n * step)
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        list(pool.map(os.fsync, fds))
+    for fd in fds:
+        os.close(fd)
+    size = (pieces - 1) * step + 100
+    for p in s.peers:
+        assert open(p.path("f"), "rb").read() == data[:size]
 
 
 def test_flipped_byte_in_transit():
