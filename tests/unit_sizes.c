@@ -35,7 +35,7 @@ static int teardown(void **state)
 
 static int learn(uint64_t ms)
 {
-	return sizes_learn(s, INO, now_ms() + ms);
+	return sizes_learn(s, INO, 1, now_ms() + ms);
 }
 
 static void its_error_comes_back(void **state)
