@@ -98,12 +98,10 @@ static enum lk_state close_a_circle(uint64_t ino, uint64_t n)
 	return locks_ask(l, 1, n, &k, 1);
 }
 
-static void the_search_for_a_circle_ends(void **state)
+static void a_circle_of_many_is_found(void **state)
 {
 	(void)state;
-	assert_int_equal(close_a_circle(1, LOCKS_CIRCLE_MAX), LK_DEADLOCK);
-	locks_drop(l, 1);
-	assert_int_equal(close_a_circle(1, LOCKS_CIRCLE_MAX + 1), LK_WAITS);
+	assert_int_equal(close_a_circle(1, 500), LK_DEADLOCK);
 }
 
 int main(void)
@@ -111,7 +109,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(many_wait_for_many, setup,
 						teardown),
-		cmocka_unit_test_setup_teardown(the_search_for_a_circle_ends,
+		cmocka_unit_test_setup_teardown(a_circle_of_many_is_found,
 						setup, teardown),
 	};
 

@@ -41,8 +41,6 @@
 #define LOCKS_OWNER_MAX 8192	/* ranges of one owner in one inode */
 #define LOCKS_SESSION_MAX MSG_LOCKS_MAX		/* ranges of one session */
 #define LOCKS_WAITS_MAX 4096	/* requests of one session that wait */
-#define LOCKS_CIRCLE_MAX 64	/* requests that one search for a circle sees: a
-				 * longer one is not found (Linux sees 10) */
 
 struct locks;
 

@@ -95,11 +95,10 @@ int locks_circle(struct locks *l, struct lk_wait *from)
 	struct todo todo = STAILQ_HEAD_INITIALIZER(todo);
 	const struct lk_holder *h;
 	struct lk_wait *w;
-	int n = 0;
 
 	from->mark = ++l->mark;
 	STAILQ_INSERT_TAIL(&todo, from, todo);
-	while ((w = STAILQ_FIRST(&todo)) && n++ < LOCKS_CIRCLE_MAX) {
+	while ((w = STAILQ_FIRST(&todo))) {
 		STAILQ_REMOVE_HEAD(&todo, todo);
 		TAILQ_FOREACH(h, &w->file->holders[LK_FCNTL], link) {
 			if ((h->session == w->session &&
