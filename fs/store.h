@@ -16,8 +16,8 @@
  * MD5 16 bytes of the payload, crc32 of the trailer so far u32; padded with
  * zeros to STORE_TRAILER.  A copy of the layout is in net/PROTOCOL.md.
  *
- * Invariant: a chunk is visible only once complete (written to tmp/, renamed,
- *            synced when asked).  After store_put(sync=1) returned, it
+ * Invariant: a chunk is visible only once complete (written to tmp/, fsynced
+ *            when asked, renamed).  After store_put(sync=1) returned, it
  *            survives power loss (file and directories synced).
  * Index:     store_open() scans names and sizes (not the contents) into a
  *            hash table in memory: id -> length, kind, last use.  What cannot

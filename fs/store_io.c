@@ -1,11 +1,8 @@
 /*
  * store_io -- one chunk's file.
  *
- * A put: create in tmp/, one writev of payload and trailer, rename into
- * chunks/, fdatasync if asked.  The rename comes first, since a journal then
- * commits both at once; a crash in between may leave a chunk whose bytes are
- * not there, which its MD5 tells, as of any that was never synced.
- * A get: one open, one preadv.  Anything that
+ * A put: create in tmp/, one writev of payload and trailer, fdatasync if
+ * asked, rename into chunks/.  A get: one open, one preadv.  Anything that
  * fails half way leaves nothing but, at worst, a file in tmp/, which the next
  * store_open() removes.
  */
@@ -154,16 +151,14 @@ int io_put(struct store *s, const struct chunk_meta *m, const void *data,
 	if (fd < 0)
 		return errno == EDQUOT ? -ENOSPC : -errno;
 	err = write_all(fd, v, 2);
+	if (!err && sync && fdatasync(fd))
+		err = -errno;
+	if (close(fd) && !err)
+		err = -errno;
 	if (!err)
 		err = publish(s, tmp, name);
 	if (err)
 		unlinkat(s->tmp_fd, tmp, 0);
-	else if (sync && fdatasync(fd))
-		err = -errno;
-	if (close(fd) && !err)
-		err = -errno;
-	if (err)
-		unlinkat(s->chunks_fd, name, 0);
 	return err == -EDQUOT ? -ENOSPC : err;
 }
 
