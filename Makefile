@@ -22,8 +22,8 @@ NET     := log text lockset codec msg slices status counters buf md5 \
 	   md5_avx2 md5_avx512 \
 	   hasher pool gate key loop tls rpc rpc_calls rpc_reqs rpc_in \
 	   rpc_out rpc_listen dgram daemon
-FS      := trailer store_index store_io store_sync store_scan store_open store \
-	   cache sums \
+FS      := trailer store_index store_io store_sync store_journal store_scan \
+	   store_open store cache sums \
 	   trouble young link_wait link_calls link_beat link_batch link_held \
 	   link_push link peers peers_conn source shelf via_want via_give via \
 	   fetch_part fetch_keep fetch_source fetch_try fetch \
@@ -60,7 +60,7 @@ HELPERS_NET   := lie_proxy
 # Unit tests and simulations, by the folder that they test.
 UNIT_NET     := unit_text unit_log unit_codec unit_msg unit_slices unit_md5 unit_threads unit_key \
 		unit_loop unit_rpc unit_rpc_ends unit_rpc_wire unit_dgram unit_daemon unit_buf
-UNIT_FS      := unit_store unit_cache unit_young unit_source \
+UNIT_FS      := unit_store unit_store_journal unit_cache unit_young unit_source \
 		unit_opts unit_byte_range unit_local unit_parts_plan unit_link unit_peer \
 	   unit_shelf unit_listing unit_tree unit_told unit_sizes unit_held unit_sums unit_atimes unit_mount_opts unit_track unit_extents \
 	   unit_file unit_file_map unit_file_random unit_virtual unit_signals unit_caller \

@@ -30,9 +30,28 @@ uint64_t store_swarm(const struct store *s)
 	return s->swarm;
 }
 
-int store_drop_claimed(struct store *s, const struct copy *c)
+static int delete_file(struct store *s, const struct copy *c)
 {
 	int err = io_unlink(s, c);
+
+	if (!err)
+		journal_forget(s, c);
+	return err;
+}
+
+static int rename_file(struct store *s, const struct copy *c,
+		       enum copy_kind kind)
+{
+	int err = io_set_kind(s, c, kind);
+
+	if (!err)
+		journal_forget(s, c);
+	return err;
+}
+
+int store_drop_claimed(struct store *s, const struct copy *c)
+{
+	int err = delete_file(s, c);
 
 	index_forget(s, c->id);
 	store_tell_gone(s, c->id);
@@ -75,7 +94,7 @@ static int evict_one(struct store *s, uint64_t *freed)
 	err = index_victim(s, &c);
 	if (err)
 		return err == -EAGAIN ? 0 : err;
-	err = io_unlink(s, &c);
+	err = delete_file(s, &c);
 	if (err)
 		index_release(s, c.id);
 	else
@@ -110,6 +129,7 @@ static int quarantine_claimed(struct store *s, const struct copy *c,
 
 	io_name(path, c->id, c->kind);
 	err = io_quarantine(s, path, path + 3);
+	journal_forget(s, c);
 	if (err == -ENOENT) {
 		index_forget(s, c->id);
 	} else {
@@ -147,7 +167,7 @@ static int put_again(struct store *s, const struct chunk_meta *m,
 	if (!err && (old.len != m->len || memcmp(old.md5, m->md5, MD5_LEN)))
 		err = -EBADMSG;
 	if (!err && kind == COPY_REPLICA && c.kind == COPY_CACHED) {
-		err = io_set_kind(s, &c, kind);
+		err = rename_file(s, &c, kind);
 		if (!err)
 			c.kind = kind;
 	}
@@ -161,11 +181,12 @@ static int put_new(struct store *s, const struct chunk_meta *m,
 		   const void *data, enum copy_kind kind, int sync)
 {
 	struct copy c = { .id = m->chunk, .len = m->len, .kind = kind };
-	int err;
+	int small = m->len <= STORE_SMALL, err;
 
-	err = io_put(s, m, data, kind, sync);
+	err = io_put(s, m, data, kind, sync && !small);
 	if (!err && sync) {
-		err = sync_dir(s, store_dir_of(m->chunk));
+		err = small ? sync_small(s, m, kind, data)
+			    : sync_dir(s, store_dir_of(m->chunk));
 		if (err)
 			io_unlink(s, &c);
 	}
@@ -268,7 +289,7 @@ int store_set_kind(struct store *s, uint64_t chunk, enum copy_kind kind)
 	if (err)
 		return err;
 	if (c.kind != kind)
-		err = io_set_kind(s, &c, kind);
+		err = rename_file(s, &c, kind);
 	if (err == -ENOENT)
 		store_drop_claimed(s, &c);
 	else
@@ -284,7 +305,7 @@ int store_delete(struct store *s, uint64_t chunk)
 	err = index_claim(s, chunk, &c);
 	if (err)
 		return err;
-	err = io_unlink(s, &c);
+	err = delete_file(s, &c);
 	if (err)
 		index_release(s, chunk);
 	else

@@ -7,6 +7,9 @@
  * DIR/chunks/ab/ID.cached   the same, a cached copy
  * DIR/quarantine/           chunks that failed a check or that nobody knows
  * DIR/tmp/                  being written; emptied by store_open()
+ * DIR/journal.0, journal.1  small chunks that were synced, once more
+ *                           (store_journal.c), at most 8 MiB each; not counted
+ *                           as used
  *
  * A chunk's file name is made from its id alone, in 16 hex digits; its
  * directory is the lowest byte but one, …ab.. (ids count up: neighbours share
@@ -18,7 +21,7 @@
  *
  * Invariant: a chunk is visible only once complete (written to tmp/, fsynced
  *            when asked, renamed).  After store_put(sync=1) returned, it
- *            survives power loss (file and directories synced).
+ *            survives power loss (file and directories synced, or journal).
  * Index:     store_open() scans names and sizes (not the contents) into a
  *            hash table in memory: id -> length, kind, last use.  What cannot
  *            be a chunk goes to quarantine, with a line in the log.
@@ -43,6 +46,7 @@
 
 #define STORE_TRAILER 128	/* bytes */
 #define STORE_CHUNK_MAX (16u << 20)
+#define STORE_SMALL (64u << 10)	/* up to this the journal makes it durable */
 
 struct chunk_meta {		/* what the trailer says */
 	uint64_t chunk, ino, slot;

@@ -4,6 +4,7 @@
  * store_index  the table in memory: claims, room, least recently used
  * store_io     one chunk's file: name, write, read, move
  * store_sync   making chunks durable, directories shared by group
+ * store_journal  the same for small ones, many at a time
  * store_scan   filling the index from what lies on the disk
  * store_open   the directory: whose it is, its lock, its layout
  * store        the verbs of store.h
@@ -14,7 +15,7 @@
  *          another nor calls an event meanwhile.  Readers claim nothing:
  *          they open by name and, should the name have changed, once more
  *          under a claim.
- * Locks:   store.lock only.
+ * Locks:   store.lock, journal.lock; never both.
  */
 #ifndef PSPFS_STORE_IMPL_H
 #define PSPFS_STORE_IMPL_H
@@ -49,7 +50,7 @@ struct copy {
 	uint32_t len;
 	uint32_t stamp;		/* tells this copy from a later one */
 	enum copy_kind kind;
-	int durable;
+	int durable, logged;	/* logged: it may be in the journal */
 };
 
 /* 88 bytes: a million of them stay below 100 MB. */
@@ -58,6 +59,7 @@ struct entry {
 	uint32_t len : 25;
 	uint32_t kind : 2;
 	uint32_t durable : 1;
+	uint32_t logged : 1;	/* the journal made it so */
 	uint32_t busy : 1;	/* claimed */
 	uint32_t ready : 1;	/* 0: its first put is going on, unseen */
 	uint32_t stamp;
@@ -71,6 +73,33 @@ struct dir_sync {
 	int busy;
 	int err;		/* sticky: never trusted again */
 	int rooted;		/* its own entry in chunks/ is durable */
+};
+
+/* Small chunks that were synced; see store_journal.c. */
+struct half {
+	int fd;
+	uint64_t gen;		/* of its records */
+	uint64_t used;		/* bytes of records; 0: it is empty */
+	uint64_t flushed;	/* of those, durable */
+	uint64_t size;		/* of the file: zeros behind the records */
+	int flushing;
+};
+
+struct journal {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	/* guarded by lock */
+	struct half half[2];
+	unsigned now;		/* the half that is appended to */
+	uint64_t gen;		/* the last one begun */
+	int broken, stop;
+	int has_thread;
+	pthread_t thread;	/* empties the other half */
+};
+
+/* Where a record ends, and of which generation it is. */
+struct journal_mark {
+	uint64_t gen, end;
 };
 
 struct store {
@@ -92,6 +121,8 @@ struct store {
 	uint32_t stamp;
 	unsigned evicting;
 	struct dir_sync dirs[STORE_DIRS + 1];	/* the last: chunks/ itself */
+
+	struct journal journal;
 };
 
 static inline uint64_t store_size(uint32_t len)
@@ -128,8 +159,10 @@ int index_new(struct store *s, uint64_t id, uint32_t len);
  * -ENOSPC. */
 int index_victim(struct store *s, struct copy *c);
 void index_victim_done(struct store *s);
-/* End a claim: it stays as it was, as @kind, or goes. */
+/* End a claim: it stays as it was, is in the journal now, stays as @kind, or
+ * goes.  Small ones that are @durable are so by the journal, perhaps. */
 void index_release(struct store *s, uint64_t id);
+void index_logged(struct store *s, uint64_t id);
 void index_ready(struct store *s, uint64_t id, enum copy_kind kind,
 		 int durable);
 void index_forget(struct store *s, uint64_t id);
@@ -157,6 +190,24 @@ int io_quarantine(struct store *s, const char *path, const char *name);
 
 /* --- store_sync.c --- */
 int sync_dir(struct store *s, unsigned dir);
+/* A small chunk whose file was just written, but not synced. */
+int sync_small(struct store *s, const struct chunk_meta *m,
+	       enum copy_kind kind, const void *data);
+
+/* --- store_journal.c --- */
+/* Open it, make again what was lost, and begin it anew; before the scan. */
+int journal_open(struct store *s);
+void journal_init(struct store *s);
+void journal_fini(struct store *s);
+/* Append a chunk that has its own file already, complete and under its name;
+ * durable once @mark is flushed.  -EAGAIN: there is no room just now; -EFBIG;
+ * -errno. */
+int journal_add(struct store *s, const struct chunk_meta *m,
+		enum copy_kind kind, const void *data,
+		struct journal_mark *mark);
+int journal_flush(struct store *s, const struct journal_mark *mark);
+/* It is gone, or has another name: not to be made again, if it is there. */
+void journal_forget(struct store *s, const struct copy *c);
 
 /* --- store_scan.c --- */
 int store_scan(struct store *s);

@@ -83,6 +83,12 @@ static void hide(struct store *s, struct entry *e)
 	}
 }
 
+static void set_durable(struct entry *e)
+{
+	e->durable = 1;
+	e->logged = e->len <= STORE_SMALL;
+}
+
 static void unclaim(struct store *s, struct entry *e)
 {
 	assert(e->busy);
@@ -105,6 +111,7 @@ static void snapshot(const struct entry *e, struct copy *c)
 	c->stamp = e->stamp;
 	c->kind = e->kind;
 	c->durable = e->durable;
+	c->logged = e->logged;
 }
 
 static void discard(struct store *s, struct entry *e)
@@ -227,6 +234,17 @@ void index_release(struct store *s, uint64_t id)
 	pthread_mutex_unlock(&s->lock);
 }
 
+void index_logged(struct store *s, uint64_t id)
+{
+	struct entry *e;
+
+	pthread_mutex_lock(&s->lock);
+	e = claimed(s, id);
+	e->logged = 1;
+	unclaim(s, e);
+	pthread_mutex_unlock(&s->lock);
+}
+
 void index_ready(struct store *s, uint64_t id, enum copy_kind kind,
 		 int durable)
 {
@@ -235,11 +253,11 @@ void index_ready(struct store *s, uint64_t id, enum copy_kind kind,
 	pthread_mutex_lock(&s->lock);
 	e = claimed(s, id);
 	if (e->kind != kind)
-		e->durable = 0;		/* it has a new name */
+		e->durable = e->logged = 0;	/* it has a new name */
 	hide(s, e);
 	show(s, e, kind);
 	if (durable)
-		e->durable = 1;
+		set_durable(e);
 	unclaim(s, e);
 	pthread_mutex_unlock(&s->lock);
 }
@@ -277,8 +295,8 @@ void index_set_durable(struct store *s, const struct copy *c)
 
 	pthread_mutex_lock(&s->lock);
 	e = find(s, c->id);
-	if (e && e->stamp == c->stamp)
-		e->durable = 1;
+	if (e && e->stamp == c->stamp && e->kind == c->kind)
+		set_durable(e);
 	pthread_mutex_unlock(&s->lock);
 }
 

@@ -301,6 +301,7 @@ int store_open(struct store **out, const char *dir, uint64_t capacity,
 	s->dir_fd = s->lock_fd = -1;
 	s->chunks_fd = s->quarantine_fd = s->tmp_fd = -1;
 	index_init(s);
+	journal_init(s);
 	err = open_dir(s, &o);
 	if (!err)
 		err = take_lock(s, &o);
@@ -309,6 +310,8 @@ int store_open(struct store **out, const char *dir, uint64_t capacity,
 	if (err)
 		goto out_close;
 	err = open_layout(s);
+	if (!err)
+		err = journal_open(s);
 	if (!err)
 		err = store_scan(s);
 	if (!err)
@@ -335,6 +338,7 @@ void store_close(struct store *s)
 {
 	if (!s)
 		return;
+	journal_fini(s);
 	index_fini(s);
 	close_fd(s->tmp_fd);
 	close_fd(s->quarantine_fd);

@@ -1,9 +1,10 @@
 /*
  * store_sync -- making chunks durable.
  *
- * A chunk is durable once its bytes are (fdatasync of the file), then its
- * name (fsync of its directory, after the rename), then that directory's own
- * name in chunks/.  Threads that want the same directory take turns: whoever
+ * Small ones by the journal.  Else, and where that cannot be had, a chunk is
+ * durable once its bytes are (fdatasync of the file), then its name (fsync of
+ * its directory, after the rename), then that directory's own name in chunks/.
+ * Threads that want the same directory take turns: whoever
  * finds nobody at it syncs for all who asked so far, the others wait.
  *
  * A failed fdatasync may have lost bytes that the kernel now calls clean, so
@@ -14,6 +15,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -96,6 +98,8 @@ struct sync_job {
 	struct copy copy;
 	int fd;
 	int err;
+	int logged;		/* in the journal, durable with mark */
+	struct journal_mark mark;
 };
 
 /* A copy whose bytes may be lost goes, unless it was replaced meanwhile. */
@@ -113,9 +117,9 @@ static void drop_lost(struct store *s, const struct sync_job *j)
 		index_release(s, now.id);
 }
 
-/* Open those that need it, and let the disk begin on all of them. */
+/* Those that need it. */
 static size_t sync_begin(struct store *s, const uint64_t *chunks, size_t n,
-			 struct sync_job *jobs, int *err)
+			 struct sync_job *jobs)
 {
 	size_t k = 0;
 
@@ -124,18 +128,79 @@ static size_t sync_begin(struct store *s, const uint64_t *chunks, size_t n,
 
 		if (index_use(s, chunks[i], &j->copy) || j->copy.durable)
 			continue;
-		j->err = 0;
-		j->fd = store_open_copy(s, chunks[i], &j->copy);
-		if (j->fd < 0) {
-			if (j->fd != -ENOENT)
-				*err = j->fd;
-			continue;
-		}
-		/* A hint: what fails here fails again in fdatasync(). */
-		(void)!sync_file_range(j->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+		j->err = j->logged = 0;
+		j->fd = -1;
 		k++;
 	}
 	return k;
+}
+
+/* Claimed, so that it is not deleted before it is in the journal. */
+static int log_copy(struct store *s, struct sync_job *j, uint8_t *data)
+{
+	struct chunk_meta m;
+	int fd, err;
+
+	err = index_claim(s, j->copy.id, &j->copy);
+	if (err)
+		return err;
+	fd = io_open(s, &j->copy);
+	err = fd < 0 ? fd : io_read(s, fd, &j->copy, data, &m);
+	if (fd >= 0)
+		close(fd);
+	if (!err)
+		err = journal_add(s, &m, j->copy.kind, data, &j->mark);
+	if (err)
+		index_release(s, j->copy.id);
+	else
+		index_logged(s, j->copy.id);
+	return err;
+}
+
+/* Small ones into the journal, which is flushed once for all; whatever goes
+ * wrong here, they are synced as the others are. */
+static void sync_logged(struct store *s, struct sync_job *jobs, size_t n)
+{
+	uint8_t *data = malloc(STORE_SMALL);
+
+	for (size_t i = 0; data && i < n; i++)
+		if (jobs[i].copy.len <= STORE_SMALL)
+			jobs[i].logged = !log_copy(s, &jobs[i], data);
+	free(data);
+	for (size_t i = n; i-- > 0;)	/* the last first: it is one flush */
+		if (jobs[i].logged && journal_flush(s, &jobs[i].mark))
+			jobs[i].logged = 0;
+}
+
+/* Open the others, and let the disk begin on all of them. */
+static void sync_open(struct store *s, struct sync_job *j, int *err)
+{
+	j->fd = store_open_copy(s, j->copy.id, &j->copy);
+	if (j->fd < 0 && j->fd != -ENOENT)
+		*err = j->fd;
+	if (j->fd < 0)
+		return;
+	/* A hint: what fails here fails again in fdatasync(). */
+	(void)!sync_file_range(j->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
+/* Their bytes; @wanted: those whose directories are to be synced. */
+static void sync_files(struct store *s, struct sync_job *jobs, size_t n,
+		       uint8_t wanted[STORE_DIRS])
+{
+	for (size_t i = 0; i < n; i++) {
+		struct sync_job *j = &jobs[i];
+
+		if (j->fd < 0)
+			continue;
+		if (fdatasync(j->fd))
+			j->err = -errno;
+		close(j->fd);
+		if (j->err)
+			drop_lost(s, j);
+		else
+			wanted[store_dir_of(j->copy.id)] = 1;
+	}
 }
 
 static int sync_batch(struct store *s, const uint64_t *chunks, size_t n)
@@ -145,25 +210,21 @@ static int sync_batch(struct store *s, const uint64_t *chunks, size_t n)
 	int dir_err[STORE_DIRS] = { 0 };
 	int err = 0;
 
-	n = sync_begin(s, chunks, n, jobs, &err);
-	for (size_t i = 0; i < n; i++) {
-		struct sync_job *j = &jobs[i];
-
-		if (fdatasync(j->fd))
-			j->err = -errno;
-		close(j->fd);
-		if (j->err)
-			drop_lost(s, j);
-		else
-			wanted[store_dir_of(j->copy.id)] = 1;
-	}
+	n = sync_begin(s, chunks, n, jobs);
+	sync_logged(s, jobs, n);
+	for (size_t i = 0; i < n; i++)
+		if (!jobs[i].logged)
+			sync_open(s, &jobs[i], &err);
+	sync_files(s, jobs, n, wanted);
 	for (unsigned d = 0; d < STORE_DIRS; d++)
 		if (wanted[d])
 			dir_err[d] = sync_dir(s, d);
 	for (size_t i = 0; i < n; i++) {
 		struct sync_job *j = &jobs[i];
 
-		if (!j->err)
+		if (j->fd < 0 && !j->logged)
+			continue;
+		if (!j->err && !j->logged)
 			j->err = dir_err[store_dir_of(j->copy.id)];
 		if (!j->err)
 			index_set_durable(s, &j->copy);
@@ -171,6 +232,26 @@ static int sync_batch(struct store *s, const uint64_t *chunks, size_t n)
 			err = j->err;
 	}
 	return err;
+}
+
+int sync_small(struct store *s, const struct chunk_meta *m,
+	       enum copy_kind kind, const void *data)
+{
+	struct copy c = { .id = m->chunk, .len = m->len, .kind = kind };
+	struct journal_mark mark;
+	int fd, err;
+
+	err = journal_add(s, m, kind, data, &mark);
+	if (!err)
+		err = journal_flush(s, &mark);
+	if (!err)
+		return 0;
+	fd = io_open(s, &c);
+	if (fd < 0)
+		return fd;
+	err = fdatasync(fd) ? -errno : 0;
+	close(fd);
+	return err ? err : sync_dir(s, store_dir_of(c.id));
 }
 
 int store_sync(struct store *s, const uint64_t *chunks, size_t n)

@@ -1,211 +1,11 @@
-/*
- * unit_store -- chunks on the disk: verbs, capacity, accidents, threads.
- *
- * fsync() and fdatasync() are ours here: counted, and failing on demand.
- */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
-#include <inttypes.h>
+/* unit_store -- chunks on the disk: verbs, capacity, accidents, threads. */
 #include <pthread.h>
-#include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "counters.h"
-#include "store.h"
+#include "store_do.h"
 
 #define LIMIT_S 200
-#define LEN 4096
-#define SIZE (LEN + STORE_TRAILER)
-#define PLENTY (1ull << 30)
-#define SWARM 0xabcdull
-
-static char root[64];		/* of this test */
-static char why[256];
-
-static atomic_int syncs, dir_syncs, gone_count;
-static atomic_int sync_fails, dir_sync_fails;
-static _Atomic uint64_t gone_last;
-
-int fdatasync(int fd)
-{
-	atomic_fetch_add(&syncs, 1);
-	if (sync_fails) {
-		errno = EIO;
-		return -1;
-	}
-	return (int)syscall(SYS_fdatasync, fd);
-}
-
-int fsync(int fd)
-{
-	atomic_fetch_add(&dir_syncs, 1);
-	if (dir_sync_fails) {
-		errno = EIO;
-		return -1;
-	}
-	return (int)syscall(SYS_fsync, fd);
-}
-
-static void on_gone(void *arg, uint64_t chunk)
-{
-	(void)arg;
-	atomic_fetch_add(&gone_count, 1);
-	gone_last = chunk;
-}
-
-static const struct store_events events = { on_gone, NULL };
-
-/* ------------------------------------------------------------ helpers */
-
-static char *path_in(const char *fmt, ...)
-	__attribute__((format(printf, 1, 2)));
-
-static int remove_one(const char *path, const struct stat *st, int flag,
-		      struct FTW *f)
-{
-	(void)st;
-	(void)flag;
-	(void)f;
-	return remove(path);
-}
-
-static int set_up(void **state)
-{
-	(void)state;
-	snprintf(root, sizeof(root), "/tmp/unit_store.XXXXXX");
-	syncs = dir_syncs = gone_count = sync_fails = dir_sync_fails = 0;
-	gone_last = 0;
-	return mkdtemp(root) ? 0 : -1;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	umount2(path_in("disk"), MNT_DETACH);	/* of a test that failed */
-	return nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static struct store *open_at(const char *dir, uint64_t capacity)
-{
-	struct store *s = NULL;
-	int err = store_open(&s, dir, capacity, &events, why, sizeof(why));
-
-	if (err)
-		fail_msg("store_open: %s", why);
-	return s;
-}
-
-static struct store *open_store(uint64_t capacity)
-{
-	return open_at(root, capacity);
-}
-
-static void payload(uint64_t id, uint8_t *out, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		out[i] = (uint8_t)(id * 31 + i);
-}
-
-/* Not an MD5: the store never computes one. */
-static struct chunk_meta meta(uint64_t id, uint32_t len)
-{
-	struct chunk_meta m = { .chunk = id, .ino = id + 1, .slot = 2,
-				.pos = 3, .len = len };
-
-	memset(m.md5, (int)id, MD5_LEN);
-	return m;
-}
-
-static int put(struct store *s, uint64_t id, enum copy_kind kind, int sync)
-{
-	struct chunk_meta m = meta(id, LEN);
-	uint8_t data[LEN];
-
-	payload(id, data, LEN);
-	return store_put(s, &m, data, kind, sync);
-}
-
-static int get(struct store *s, uint64_t id)
-{
-	struct chunk_meta m, want = meta(id, LEN);
-	uint8_t data[LEN];
-	struct buf *b;
-	int err = store_get(s, id, &m, &b);
-
-	if (err)
-		return err;
-	payload(id, data, LEN);
-	if (b->len != LEN || b->cap < LEN + MD5_LEN ||
-	    memcmp(b->data, data, LEN) ||
-	    m.chunk != id || m.ino != want.ino || m.slot != want.slot ||
-	    m.pos != want.pos || m.len != LEN ||
-	    memcmp(m.md5, want.md5, MD5_LEN))
-		err = 1;
-	buf_unref(b);
-	return err;
-}
-
-static struct store_stat stat_of(struct store *s)
-{
-	struct store_stat st;
-
-	store_stat(s, &st);
-	return st;
-}
-
-static char *path_in(const char *fmt, ...)
-{
-	static char path[256];
-	size_t n = (size_t)snprintf(path, sizeof(path), "%s/", root);
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(path + n, sizeof(path) - n, fmt, ap);
-	va_end(ap);
-	return path;
-}
-
-static char *chunk_path(uint64_t id, const char *suffix)
-{
-	return path_in("chunks/%02x/%016" PRIx64 ".%s",
-		       (unsigned)(id >> 8 & 255), id, suffix);
-}
-
-static void write_at(const char *path, long at, const char *bytes)
-{
-	int fd = open(path, O_WRONLY | O_CREAT, 0600);
-
-	assert_true(fd >= 0);
-	assert_int_equal(pwrite(fd, bytes, strlen(bytes), at), strlen(bytes));
-	close(fd);
-}
-
-static int count_names(const char *path)
-{
-	struct dirent *d;
-	DIR *dir = opendir(path);
-	int n = 0;
-
-	assert_non_null(dir);
-	while ((d = readdir(dir)))
-		n += d->d_name[0] != '.';
-	closedir(dir);
-	return n;
-}
 
 /* -------------------------------------------------------------- verbs */
 
@@ -633,7 +433,7 @@ static void test_odd_files(void **state)
 	store_close(s);
 }
 
-/* --------------------------------------------------------- durability */
+/* ------------------------------- durability: of chunks that are not small */
 
 static void test_sync_flags(void **state)
 {
@@ -642,6 +442,7 @@ static void test_sync_flags(void **state)
 	int dirs;
 
 	(void)state;
+	chunk_len = NOT_SMALL;
 	assert_int_equal(put(s, 1, COPY_REPLICA, 0), 0);
 	assert_int_equal(syncs, 0);
 	dirs = dir_syncs;
@@ -681,6 +482,7 @@ static void test_sync_many_share(void **state)
 	int dirs;
 
 	(void)state;
+	chunk_len = NOT_SMALL;
 	for (int i = 0; i < 200; i++) {
 		ids[i] = 0x300 + (uint64_t)i;
 		put(s, ids[i], COPY_REPLICA, 0);
@@ -698,6 +500,7 @@ static void test_sync_fails(void **state)
 	uint64_t ids[] = { 1 };
 
 	(void)state;
+	chunk_len = NOT_SMALL;
 	put(s, 1, COPY_REPLICA, 0);
 	sync_fails = 1;
 	/* Its bytes may be lost: it goes, and does not come back. */
@@ -715,7 +518,7 @@ static void test_sync_fails(void **state)
 	dir_sync_fails = 0;
 	assert_int_equal(put(s, 3, COPY_REPLICA, 1), -EIO);
 	assert_int_equal(put(s, 0x103, COPY_REPLICA, 1), 0);
-	assert_int_equal(stat_of(s).used, 2 * SIZE);
+	assert_int_equal(stat_of(s).used, 2 * (NOT_SMALL + STORE_TRAILER));
 	assert_int_equal(count_names(path_in("tmp")), 0);
 	store_close(s);
 }
@@ -820,6 +623,7 @@ static void test_trailer(void **state)
 	uint64_t swarm;
 
 	(void)state;
+	memset(m.md5, 42, MD5_LEN);
 	store_trailer_write(t, SWARM, COPY_CACHED, &m);
 	assert_int_equal(store_trailer_read(t, &swarm, &kind, &back), 0);
 	assert_int_equal(swarm, SWARM);

@@ -35,8 +35,11 @@ struct db {
 	int in_batch;
 	int lost;		/* why SQLite rolled the batch back itself */
 	int dead;		/* a sync failed: what is on disk is unknown */
+	int64_t wal_end;	/* zeros were written up to here */
 	char path[];
 };
+
+enum { WAL_GROWTH = 512 << 10 };
 
 static const char *const settings[] = {
 	"PRAGMA journal_mode=WAL",
@@ -276,6 +279,24 @@ uint64_t db_rollbacks(const struct db *db)
 	return db->rollbacks;
 }
 
+/*
+ * A file that does not grow is synced faster, and does not make the file
+ * system's journal write: the WAL grows by zeros, for many commits at once,
+ * which SQLite takes for its end and writes over.  If the disk is full it
+ * grows as it did.
+ */
+static void grow_wal(struct db *db, sqlite3_file *f)
+{
+	static const char zeros[WAL_GROWTH];
+	sqlite3_int64 size;
+
+	if (f->pMethods->xFileSize(f, &size) != SQLITE_OK ||
+	    size <= db->wal_end)
+		return;
+	(void)f->pMethods->xWrite(f, zeros, sizeof(zeros), size);
+	db->wal_end = size + (int64_t)sizeof(zeros);
+}
+
 static int sync_wal(struct db *db)
 {
 	sqlite3_file *f = NULL;
@@ -283,9 +304,11 @@ static int sync_wal(struct db *db)
 
 	rc = sqlite3_file_control(db->h, "main", SQLITE_FCNTL_JOURNAL_POINTER,
 				  &f);
-	if (rc == SQLITE_OK && f && f->pMethods)
+	if (rc == SQLITE_OK && f && f->pMethods) {
+		grow_wal(db, f);
 		rc = f->pMethods->xSync(f, SQLITE_SYNC_NORMAL |
 						   SQLITE_SYNC_DATAONLY);
+	}
 	if (rc == SQLITE_OK)
 		return 0;
 	/* the kernel has dropped the pages that it could not write: a later
