@@ -105,15 +105,16 @@ static void to_push(const struct extent *e, struct m_push *p)
 {
 	*p = (struct m_push){
 		.append = !e->slot,
-		.slot = e->job.slot,
-		.pos = e->job.pos,
-		.len = e->job.len,
-		.chunk = e->job.chunk,
-		.chunk_len = e->job.len,
-		.stored = (uint32_t *)e->job.stored,
-		.n_stored = e->job.n_stored,
+		.slot = e->off / e->f->slot_size,
+		.pos = e->off % e->f->slot_size,
+		.len = e->len,
+		.chunk = e->stored.chunk,
+		.off = e->at,
+		.chunk_len = e->stored.len,
+		.stored = (uint32_t *)e->stored.nums,
+		.n_stored = e->stored.n,
 	};
-	memcpy(p->md5, e->job.md5, sizeof(p->md5));
+	memcpy(p->md5, e->stored.md5, sizeof(p->md5));
 }
 
 /*
@@ -185,7 +186,7 @@ static void forget_ready(struct file *f, uint32_t n)
 
 	f->n_ready -= n;
 	for (; n; n--, e = TAILQ_NEXT(e, all))
-		f->ready_bytes -= e->job.len;
+		f->ready_bytes -= e->len;
 }
 
 void file_commit_start(struct file *f, struct todo *t)
@@ -324,12 +325,12 @@ static int full_list(struct commit *c)
 	for (uint32_t i = 0; i < c->n; i++, e = TAILQ_NEXT(e, all)) {
 		at = e->slot ? e->off : size;
 		first = at / c->f->slot_size;
-		last = (at + e->job.len - 1) / c->f->slot_size;
+		last = (at + e->len - 1) / c->f->slot_size;
 		full_add(c, first);
 		if (last != first)
 			full_add(c, last);
-		if (size < at + e->job.len)
-			size = at + e->job.len;
+		if (size < at + e->len)
+			size = at + e->len;
 	}
 	return 0;
 }

@@ -91,7 +91,7 @@ static uint64_t unsaved_bytes(struct file *f)
 
 	pthread_mutex_lock(&f->lock);
 	TAILQ_FOREACH(e, &f->extents, all)
-		n += e->job.len;
+		n += e->len;
 	HASH_ITER(hh, f->slots, s, next)
 		for (uint32_t i = 0; i < s->dirty.n; i++)
 			n += s->dirty.v[i].len;

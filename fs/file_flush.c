@@ -20,10 +20,6 @@
 #include "file_internal.h"
 #include "log.h"
 
-/* From so many slots on their chunks are made durable together, by one more
- * request, which costs less than a sync of each. */
-enum { SYNC_TOGETHER = 4 };
-
 /* ----------------------------------------------------------------- errors */
 
 void file_fail(struct file *f, int err, const char *what)
@@ -94,41 +90,66 @@ static void pass_uploaded(struct file *f)
 
 	while (e && !e->uploading) {
 		f->n_ready++;
-		f->ready_bytes += e->job.len;
+		f->ready_bytes += e->len;
 		e = TAILQ_NEXT(e, all);
 	}
 	f->uploading = e;
 }
 
-static void upload_failed(struct file *f, struct extent *e, int err,
-			  struct todo *t)
+void file_parcel_failed(struct file *f, struct parcel *p, int err,
+			const char *what, struct todo *t)
 {
-	file_fail(f, err, "its chunk could not be stored");
-	if (f->uploading == e)
-		f->uploading = TAILQ_NEXT(e, all);
-	file_extent_end(e, &t->freed);
+	struct extent *e = p->first, *next;
+
+	file_fail(f, err, what);
+	for (uint32_t i = 0; i < p->n; i++, e = next) {
+		next = TAILQ_NEXT(e, all);
+		if (f->uploading == e)
+			f->uploading = next;
+		file_extent_end(e, &t->freed);
+	}
 	file_local_end(f);
+}
+
+static void parcel_stored(struct parcel *p)
+{
+	const struct upload_job *j = &p->job;
+	struct extent *e = p->first;
+
+	for (uint32_t i = 0; i < p->n; i++, e = TAILQ_NEXT(e, all)) {
+		e->uploading = 0;
+		e->parcel = NULL;
+		e->stored = (struct stored){ .chunk = j->chunk, .len = j->len,
+					     .n = j->n_stored };
+		memcpy(e->stored.md5, j->md5, MD5_LEN);
+		memcpy(e->stored.nums, j->stored,
+		       j->n_stored * sizeof(*j->stored));
+	}
 }
 
 void file_uploaded(struct upload_job *j, int err)
 {
-	struct extent *e = container_of(j, struct extent, job);
-	struct file *f = file_get(e->f);
+	struct parcel *p = container_of(j, struct parcel, job);
+	struct file *f = file_get(p->f);
 	struct todo t;
 
 	file_todo_init(f, &t);
 	pthread_mutex_lock(&f->lock);
-	e->uploading = 0;
 	f->recent_due -= !j->sync;
 	if (err) {
-		upload_failed(f, e, err, &t);
-	} else if (!j->sync) {
+		file_parcel_failed(f, p, err, "its chunk could not be stored",
+				   &t);
+	} else {
+		parcel_stored(p);
 		/* recent_room() saw to it that there is room */
-		f->recent[f->n_recent++] = j->chunk;
+		if (!j->sync)
+			f->recent[f->n_recent++] = j->chunk;
 	}
 	pass_uploaded(f);
 	file_advance(f, &t);
 	pthread_mutex_unlock(&f->lock);
+	buf_unref(j->data);
+	free(p);
 	file_todo_run(f, &t);
 	file_put(f);
 }
@@ -251,8 +272,10 @@ void file_wait(struct file *f, struct file_handle *h, int sync,
 	}
 	file_todo_init(f, &t);
 	pthread_mutex_lock(&f->lock);
-	t.durable = sync && f->n_dirty < SYNC_TOGETHER;
-	file_seal_all(f, &t);
+	if (sync)
+		file_seal_durably(f, &t);
+	else
+		file_seal_all(f, &t);
 	w->f = file_get(f);
 	w->h = h;
 	w->phase = sync ? W_UPLOAD : W_DATA;
@@ -301,12 +324,12 @@ void file_todo_init(const struct file *f, struct todo *t)
  * are computed together, here and where it goes. */
 static void run_uploads(struct file *f, struct todo *t)
 {
-	struct extent *e;
+	struct parcel *p;
 
-	while ((e = STAILQ_FIRST(&t->uploads))) {
+	while ((p = STAILQ_FIRST(&t->uploads))) {
 		STAILQ_REMOVE_HEAD(&t->uploads, start);
-		e->job.more = t->more;
-		upload_chunk(f->fs->cfg.upload, &e->job);
+		p->job.more = t->more;
+		upload_chunk(f->fs->cfg.upload, &p->job);
 	}
 }
 

@@ -21,6 +21,7 @@
 #include "ranges.h"
 #include "slices.h"
 #include "spans.h"
+#include "store.h"
 #include "table.h"
 
 enum {
@@ -33,6 +34,8 @@ enum {
 	FILE_COMMIT_BYTES = 64 << 20,	/* likewise */
 	FILE_COMMIT_MAX = 1024,	/* extents of a commit, but for a group */
 	FILE_COMMIT_TRIES = 8,	/* of one that found slots full */
+	FILE_PARCEL_MAX = STORE_SMALL,	/* bytes of extents in one chunk, */
+	FILE_GATHER_MAX = 16 << 10,	/* each of at most so many */
 	FILE_RECENT_MAX = 65536,	/* chunks to be synced later */
 	FILE_PIECES_MAX = 64,	/* slots remembered as written in pieces */
 	FILE_PIECE = 16 << 10,	/* bytes of a slot that are worth a slice */
@@ -132,15 +135,39 @@ struct read {
 
 /* ------------------------------------------------------ uncommitted data */
 
-/* Bytes that were sealed: they leave as one chunk, one slice.  Fixed but
- * for state, off (of an append) and the lists. */
-struct extent {
+/* What is uploaded: one chunk of one extent, or of several in a row of
+ * file.extents.  Gone once it is uploaded. */
+struct parcel {
 	struct upload_job job;	/* the uploader's until it is done */
+	STAILQ_ENTRY(parcel) start;
+	struct file *f;
+	struct extent *first;
+	uint32_t n;
+};
+STAILQ_HEAD(parcel_queue, parcel);
+
+/* Where it was stored, once it is uploaded. */
+struct stored {
+	uint64_t chunk;
+	uint32_t len;
+	uint8_t md5[MD5_LEN];
+	uint32_t nums[MSG_HOLDERS_MAX];
+	uint32_t n;
+};
+
+/* Bytes that were sealed: they become one slice.  Fixed but for state, off (of
+ * an append) and the lists. */
+struct extent {
 	TAILQ_ENTRY(extent) all;	/* file.extents */
 	TAILQ_ENTRY(extent) in_slot;
-	STAILQ_ENTRY(extent) start;
 	struct file *f;
 	struct slot *slot;	/* NULL: an append */
+	struct buf *data;	/* its bytes, len of them */
+	uint32_t len;
+	size_t charged;		/* bytes of memory, as files_charge() has it */
+	struct parcel *parcel;	/* in which it is uploaded */
+	uint32_t at;		/* in the chunk */
+	struct stored stored;
 	uint64_t off;		/* in the file; tentative if an append */
 	uint64_t seq;
 	int64_t mtime_s;	/* of the last write before it was sealed */
@@ -149,7 +176,6 @@ struct extent {
 	int uploading;
 };
 TAILQ_HEAD(extent_list, extent);
-STAILQ_HEAD(extent_queue, extent);
 
 /* A slot with dirty ranges or sealed extents. */
 struct slot {
@@ -313,9 +339,10 @@ struct commit;
 
 struct todo {
 	uint64_t term;		/* of the lease, when it began */
-	struct extent_queue uploads;
+	struct parcel_queue uploads;
+	uint32_t n_uploads;
+	struct parcel *gather;	/* the last, while extents may join it */
 	int more;		/* likely more uploads follow at once */
-	int durable;		/* what is sealed is uploaded with sync */
 	int has_attr;
 	struct m_attr attr;	/* tell cfg.attr */
 	struct commit *commit;
@@ -392,12 +419,19 @@ void file_ahead_plan(struct file_handle *h, uint64_t off, size_t size,
 		     int leased, struct ahead *a);	/* locked */
 void file_ahead_run(struct file *f, struct ahead *a);
 
-/* file_write.c; locked */
+/* file_seal.c; locked */
+void file_seal_slot(struct file *f, struct slot *s, struct todo *t);
+void file_seal_append(struct file *f, int joined, struct todo *t);
 void file_seal_all(struct file *f, struct todo *t);
-void file_paint(struct file *f, struct spans *s);
-int file_dirty(const struct file *f);	/* is anything not yet sealed? */
+/* What is sealed is uploaded with sync, unless it is much. */
+void file_seal_durably(struct file *f, struct todo *t);
 /* Take @e off the lists and free it. */
 void file_extent_end(struct extent *e, struct blocked_list *freed);
+
+/* file_write.c; locked */
+void file_slot_unused(struct file *f, struct slot *s);
+void file_paint(struct file *f, struct spans *s);
+int file_dirty(const struct file *f);	/* is anything not yet sealed? */
 void file_local_end(struct file *f);	/* compute it anew */
 
 /* file_flush.c */
@@ -414,6 +448,9 @@ void file_waiters_orphan(struct file *f, const struct file_handle *h);
 void file_wait(struct file *f, struct file_handle *h, int sync,
 	       file_done done, void *arg);
 void file_uploaded(struct upload_job *j, int err);
+/* Its extents are lost.  Locked. */
+void file_parcel_failed(struct file *f, struct parcel *p, int err,
+			const char *what, struct todo *t);
 /* file_commit.c; locked: begin the next commit if one is due. */
 void file_commit_start(struct file *f, struct todo *t);
 void file_commit_send(struct commit *c);	/* unlocked */

@@ -352,21 +352,21 @@ static int push(struct page *p, uint64_t slot, const struct m_slice *new,
 
 void file_map_push(struct file *f, const struct extent *e, uint64_t off)
 {
-	struct m_chunk chunk = { .id = e->job.chunk, .len = e->job.len,
-				 .holders = (uint32_t *)e->job.stored,
-				 .n_holders = e->job.n_stored };
+	struct m_chunk chunk = { .id = e->stored.chunk, .len = e->stored.len,
+				 .holders = (uint32_t *)e->stored.nums,
+				 .n_holders = e->stored.n };
 	uint32_t size = f->slot_size, done = 0;
 
-	memcpy(chunk.md5, e->job.md5, sizeof(chunk.md5));
-	while (done < e->job.len) {
+	memcpy(chunk.md5, e->stored.md5, sizeof(chunk.md5));
+	while (done < e->len) {
 		uint64_t at = off + done;
 		struct page *p = file_map_find(f, at / size);
 		struct m_slice s = { .pos = at % size, .chunk = chunk.id,
-				     .off = done };
+				     .off = e->at + done };
 
 		s.len = size - s.pos;
-		if (s.len > e->job.len - done)
-			s.len = e->job.len - done;
+		if (s.len > e->len - done)
+			s.len = e->len - done;
 		/* without memory the page is forgotten, not wrong */
 		if (p && push(p, at / size, &s, &chunk))
 			take_off(f, p);

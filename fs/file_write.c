@@ -1,11 +1,10 @@
 /*
- * file_write -- bytes into memory, and sealed.
+ * file_write -- bytes into memory.
  *
- * A write goes into its slots' dirty ranges; sealing turns each range into
- * an extent, whose buffer becomes the chunk's payload uncopied.  A slot that
- * is full is sealed at once.  An append grows one range of its own at the
- * tentative end of the file; plain writes and appends seal each other first,
- * so that there are never both and the order of sealing is that of writing.
+ * A write goes into its slots' dirty ranges; a slot that is full is sealed at
+ * once.  An append grows one range of its own at the tentative end of the
+ * file; plain writes and appends seal each other first, so that there are
+ * never both and the order of sealing is that of writing.
  */
 #include <assert.h>
 #include <errno.h>
@@ -15,8 +14,6 @@
 #include "file_internal.h"
 #include "log.h"
 #include "text.h"
-
-_Static_assert(RANGES_TAIL >= UPLOAD_TAIL, "a range leaves as it is");
 
 int file_dirty(const struct file *f)
 {
@@ -52,128 +49,12 @@ static struct slot *slot_get(struct file *f, uint64_t index)
 	return s;
 }
 
-static void slot_unused(struct file *f, struct slot *s)
+void file_slot_unused(struct file *f, struct slot *s)
 {
 	if (s->dirty.n || !TAILQ_EMPTY(&s->sealed))
 		return;
 	HASH_DEL(f->slots, s);
 	free(s);
-}
-
-/* --------------------------------------------------------------- sealing */
-
-/* May the next chunk be uploaded without sync?  Only if fsync will find it
- * in file.recent. */
-static int recent_room(struct file *f)
-{
-	uint32_t due = f->n_recent + f->recent_due, cap = f->recent_cap;
-	uint64_t *v;
-
-	if (due >= FILE_RECENT_MAX)
-		return 0;
-	if (due < cap)
-		return 1;
-	cap = cap ? cap * 2 : 16;
-	v = realloc(f->recent, cap * sizeof(*v));
-	if (!v)
-		return 0;
-	f->recent = v;
-	f->recent_cap = cap;
-	return 1;
-}
-
-/* Takes @r's buffer.  @slot NULL: an append. */
-static void seal(struct file *f, struct slot *slot, const struct range *r,
-		 uint64_t off, int joined, struct todo *t)
-{
-	struct extent *e = calloc(1, sizeof(*e));
-
-	if (!e) {
-		file_fail(f, -ENOMEM, "its data could not be sent");
-		files_charge(f->fs, 0, -(int64_t)r->b->cap);
-		files_uncharge(f->fs, r->b->cap, &t->freed);
-		buf_unref(r->b);
-		return;
-	}
-	e->f = f;
-	e->slot = slot;
-	e->off = off;
-	e->seq = ++f->seq;
-	e->mtime_s = f->mtime_s;
-	e->mtime_ns = f->mtime_ns;
-	e->joined = joined;
-	e->uploading = 1;
-	e->job = (struct upload_job){
-		.data = r->b, .len = r->len, .ino = f->ino,
-		.slot = off / f->slot_size,
-		.pos = off % f->slot_size,
-		.sync = t->durable || !recent_room(f),
-		.done = file_uploaded,
-	};
-	f->recent_due += !e->job.sync;
-	TAILQ_INSERT_TAIL(&f->extents, e, all);
-	if (slot)
-		TAILQ_INSERT_TAIL(&slot->sealed, e, in_slot);
-	else
-		f->n_appends++;
-	if (!f->uploading)
-		f->uploading = e;
-	files_charge(f->fs, 0, -(int64_t)r->b->cap);
-	STAILQ_INSERT_TAIL(&t->uploads, e, start);
-}
-
-static void seal_slot(struct file *f, struct slot *s, struct todo *t)
-{
-	uint64_t base = s->index * f->slot_size;
-
-	if (!s->dirty.n)
-		return;
-	if (s->dirty.n > 1 || s->dirty.v[0].len < f->slot_size)
-		file_pieces_add(f, s->index, s->dirty.n);
-	for (uint32_t i = 0; i < s->dirty.n; i++)
-		seal(f, s, &s->dirty.v[i], base + s->dirty.v[i].pos, 0, t);
-	s->dirty.n = 0;
-	f->n_dirty--;
-}
-
-static void seal_append(struct file *f, int joined, struct todo *t)
-{
-	struct range r = f->append.v[0];
-
-	if (!f->append.n)
-		return;
-	f->append.n = 0;
-	seal(f, NULL, &r, f->append_off, joined, t);
-	f->append_off += r.len;
-}
-
-void file_seal_all(struct file *f, struct todo *t)
-{
-	struct slot *s, *next;
-
-	seal_append(f, 0, t);
-	if (!f->n_dirty)
-		return;
-	HASH_ITER(hh, f->slots, s, next) {
-		seal_slot(f, s, t);
-		slot_unused(f, s);
-	}
-}
-
-void file_extent_end(struct extent *e, struct blocked_list *freed)
-{
-	struct file *f = e->f;
-
-	TAILQ_REMOVE(&f->extents, e, all);
-	if (e->slot) {
-		TAILQ_REMOVE(&e->slot->sealed, e, in_slot);
-		slot_unused(f, e->slot);
-	} else {
-		f->n_appends--;
-	}
-	files_uncharge(f->fs, e->job.data->cap, freed);
-	buf_unref(e->job.data);
-	free(e);
 }
 
 /* --------------------------------------------------------------- writing */
@@ -206,15 +87,20 @@ static int write_slot(struct file *f, uint64_t off, const void *p,
 	f->n_dirty += !s->dirty.n;
 	err = write_range(f, &s->dirty, pos, p, len, room);
 	if (err == -ENOSPC) {
-		seal_slot(f, s, t);
+		file_seal_slot(f, s, t);	/* it may be gone then */
+		s = slot_get(f, off / size);
+		if (!s)
+			return -ENOMEM;
 		f->n_dirty++;
 		err = write_range(f, &s->dirty, pos, p, len, room);
 	}
 	if (!s->dirty.n)
 		f->n_dirty--;
 	else if (s->dirty.v[0].len == size)
-		seal_slot(f, s, t);
-	slot_unused(f, s);
+		file_seal_slot(f, s, t);
+	s = slot_find(f, off / size);
+	if (s)
+		file_slot_unused(f, s);
 	return err;
 }
 
@@ -224,7 +110,7 @@ static int write_plain(struct file *f, uint64_t off, const uint8_t *p,
 	uint32_t size = f->slot_size;
 	int err = 0;
 
-	seal_append(f, 0, t);
+	file_seal_append(f, 0, t);
 	while (left && !err) {
 		uint32_t n = size - off % size;
 
@@ -256,7 +142,7 @@ static int write_append(struct file *f, const uint8_t *p, size_t left,
 	if (f->n_dirty)
 		file_seal_all(f, t);
 	if (f->append.n && left > size - f->append.v[0].len)
-		seal_append(f, 0, t);
+		file_seal_append(f, 0, t);
 	while (left && !err) {
 		uint32_t n = left < size ? left : size;
 
@@ -271,7 +157,7 @@ static int write_append(struct file *f, const uint8_t *p, size_t left,
 		p += n;
 		left -= n;
 		if (!whole || have + n == size)
-			seal_append(f, left != 0, t);
+			file_seal_append(f, left != 0, t);
 	}
 	return err;
 }
@@ -341,7 +227,7 @@ void file_write(struct file_handle *h, uint64_t off, const void *data,
 
 static void paint_extent(struct spans *s, const struct extent *e)
 {
-	spans_paint(s, e->off, e->job.len, e->job.data, 0);
+	spans_paint(s, e->off, e->len, e->data, 0);
 }
 
 static void paint_ranges(struct spans *s, const struct ranges *r,
@@ -393,8 +279,8 @@ void file_local_end(struct file *f)
 	uint64_t end = 0;
 
 	TAILQ_FOREACH(e, &f->extents, all)
-		if (end < e->off + e->job.len)
-			end = e->off + e->job.len;
+		if (end < e->off + e->len)
+			end = e->off + e->len;
 	HASH_ITER(hh, f->slots, s, next) {
 		const struct range *r = s->dirty.v;
 		uint64_t base = s->index * f->slot_size;

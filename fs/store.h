@@ -46,7 +46,7 @@
 
 #define STORE_TRAILER 128	/* bytes */
 #define STORE_CHUNK_MAX (16u << 20)
-#define STORE_SMALL (64u << 10)	/* up to this the journal makes it durable */
+#define STORE_SMALL (128u << 10)	/* up to this the journal makes it durable */
 
 struct chunk_meta {		/* what the trailer says */
 	uint64_t chunk, ino, slot;

@@ -150,8 +150,9 @@ static inline uint64_t world_chunk(const void *p, uint32_t len, int durable)
 	return world.n_chunks;
 }
 
+/* @len bytes of @chunk, from its byte @at on, lie at @off. */
 static inline void world_push(struct wfile *f, uint64_t off, uint32_t len,
-			      uint64_t chunk)
+			      uint64_t chunk, uint32_t at)
 {
 	for (uint32_t done = 0, n; done < len; done += n, off += n) {
 		struct wslot *s = &f->slots[off / SLOT];
@@ -161,7 +162,8 @@ static inline void world_push(struct wfile *f, uint64_t off, uint32_t len,
 		if (n > len - done)
 			n = len - done;
 		s->v = realloc(s->v, (s->n + 1) * sizeof(*s->v));
-		s->v[s->n++] = (struct m_slice){ off % SLOT, n, chunk, done };
+		s->v[s->n++] = (struct m_slice){ off % SLOT, n, chunk,
+						 at + done };
 		s->version++;
 	}
 	if (f->attr.size < off)
@@ -202,11 +204,14 @@ static inline void world_commit(const struct m_commit *m,
 		uint64_t at = p->append ? f->attr.size
 					: p->slot * SLOT + p->pos;
 
-		CHECK(p->len == p->chunk_len && p->chunk <= world.n_chunks);
+		CHECK(p->chunk <= world.n_chunks && p->chunk_len <= SLOT);
+		CHECK(p->chunk_len == world.chunks[p->chunk - 1].len);
+		CHECK(p->len <= p->chunk_len &&
+		      p->off <= p->chunk_len - p->len);
 		CHECK(p->len && p->len <= SLOT);
 		CHECK(p->append || p->pos <= SLOT - p->len);
 		r->placed[i] = at;
-		world_push(f, at, p->len, p->chunk);
+		world_push(f, at, p->len, p->chunk, p->off);
 		if (f->slots[at / SLOT].n > WORLD_DEEP &&
 		    (!r->n_deep || r->deep[r->n_deep - 1] != at / SLOT))
 			r->deep[r->n_deep++] = at / SLOT;
@@ -313,7 +318,7 @@ static inline void run_compact(struct task *t)
 				t->ids[t->n_ids++] = s->v[i].chunk;
 		s->n = 0;
 		world_push(f, m.push.slot * SLOT + m.push.pos, m.push.len,
-			   m.push.chunk);
+			   m.push.chunk, 0);
 	}
 	r.attr = f->attr;
 	CHECK(!m_compact_r_encode(&t->body, &r));
@@ -359,7 +364,7 @@ static inline void world_remote(uint64_t ino, uint64_t off, const void *p,
 	pthread_mutex_lock(&world.lock);
 	f->attr.version++;
 	world_push(f, off == UINT64_MAX ? f->attr.size : off, len,
-		   world_chunk(p, len, 1));
+		   world_chunk(p, len, 1), 0);
 	pthread_mutex_unlock(&world.lock);
 	files_revoked(world.fs, &ino, 1);
 }
