@@ -23,7 +23,7 @@ NET     := log text lockset codec msg slices status counters buf md5 \
 	   hasher pool gate key loop tls rpc rpc_calls rpc_reqs rpc_in \
 	   rpc_out rpc_listen dgram daemon
 FS      := trailer store_index store_io store_sync store_journal store_scan \
-	   store_open store cache sums \
+	   store_open store cache sums sums_file \
 	   trouble young link_wait link_calls link_beat link_batch link_held \
 	   link_push link peers peers_conn source shelf via_want via_give via \
 	   fetch_part fetch_keep fetch_source fetch_try fetch \

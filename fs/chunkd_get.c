@@ -40,5 +40,6 @@ static void on_read(void *arg, int err, const struct chunk_meta *m,
 
 void chunkd_get(struct chunkd_op *op)
 {
-	shelf_read(op->conn->cd->parts, op->meta.chunk, 0, on_read, op);
+	shelf_read(op->conn->cd->parts, op->meta.chunk, SHELF_SERVE, on_read,
+		   op);
 }

@@ -29,6 +29,9 @@ static void write_copy(struct pool_work *w)
 		chunkd_op_fail(op, err);
 		return;
 	}
+	if (op->meta.len > SUMS_WORTH)
+		sums_add(parts->sums, op->meta.chunk, op->req->bulk->data,
+			 op->meta.len);
 	counter_add(CNT_CHUNKS_RECEIVED, 1);
 	counter_add(CNT_BYTES_RECEIVED, op->meta.len);
 	link_have(parts->link, op->meta.chunk, op->kind);

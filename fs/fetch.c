@@ -14,12 +14,9 @@
 int fetch_new(struct fetch **out, const struct parts *p)
 {
 	struct fetch *ft = calloc(1, sizeof(*ft));
-	int err = ft ? sums_new(&ft->sums, FETCH_SUMS) : -ENOMEM;
 
-	if (err) {
-		free(ft);
-		return err;
-	}
+	if (!ft)
+		return -ENOMEM;
 	ft->parts = p;
 	gate_init(&ft->gate);
 	pthread_mutex_init(&ft->lock, NULL);
@@ -37,7 +34,6 @@ void fetch_free(struct fetch *ft)
 	if (!ft)
 		return;
 	gate_fini(&ft->gate);
-	sums_free(ft->sums);
 	pthread_mutex_destroy(&ft->lock);
 	free(ft);
 }

@@ -24,11 +24,9 @@
 #include "gate.h"
 #include "parts.h"
 #include "source.h"
-#include "sums.h"
 
 #define FETCH_GET_MS 10000	/* the deadline of one request to a peer */
 #define FETCH_RELAY UINT32_MAX	/* as the number of a source: the tracker */
-#define FETCH_SUMS (8u << 20)	/* bytes: of 8 GiB of chunks */
 #define FETCH_KEEP_MAX 64	/* cached copies being written at once */
 
 struct fetch_waiter {
@@ -42,7 +40,6 @@ STAILQ_HEAD(fetch_waiters, fetch_waiter);
 struct fetch {
 	const struct parts *parts;	/* fixed after start */
 	struct gate gate;		/* flights, copies being kept, parts */
-	struct sums *sums;		/* fixed */
 
 	pthread_mutex_t lock;
 	/* guarded by lock */

@@ -40,7 +40,7 @@ static int read_part(struct fetch *ft, const struct m_chunk *c, uint32_t at,
 		return -ENOMEM;
 	err = store_read(ft->parts->store, c->id, first, b->data, end - first,
 			 now);
-	if (!err && !sums_match(ft->sums, c->id, first, b->data, end - first))
+	if (!err && !sums_match(ft->parts->sums, c->id, first, b->data, end - first))
 		err = -EBADMSG;
 	b->len = end - first;
 	*out = err ? NULL : buf_view(b, at - first, len);
@@ -104,7 +104,7 @@ void fetch_part(struct fetch *ft, const struct fetch_want *want, uint32_t at,
 	struct buf *b = NULL;
 	int err = -ENOENT;
 
-	if (sums_has(ft->sums, want->chunk.id))
+	if (sums_has(ft->parts->sums, want->chunk.id))
 		err = read_part(ft, &want->chunk, at, len, 1, &b);
 	if (err == -EAGAIN && !by_pool(ft, want, at, len, done, arg))
 		return;

@@ -333,7 +333,7 @@ static void succeeded(struct flight *f, struct attempt *a)
 		f->want.from(f->want.from_arg, a->num);
 	/* before anybody asks for another part of it */
 	if (__atomic_load_n(&f->want.prove, __ATOMIC_RELAXED))
-		sums_add(f->fetch->sums, f->id, a->buf->data, a->buf->len);
+		sums_add(f->fetch->parts->sums, f->id, a->buf->data, a->buf->len);
 	flight_end(f, 0, a->buf);
 	if (a->num && !f->want.no_keep)
 		fetch_keep(f, a->buf);

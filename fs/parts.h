@@ -13,6 +13,7 @@
 #include "peers.h"
 #include "pool.h"
 #include "store.h"
+#include "sums.h"
 
 #define PARTS_BULK_LOOPS 2
 
@@ -25,6 +26,7 @@ struct parts {
 	struct hasher *hasher;
 	struct store *store;
 	struct cache *cache;
+	struct sums *sums;	/* of chunks in the store */
 	struct peers *peers;
 	struct via *via;
 	struct link *link;

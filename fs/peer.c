@@ -60,6 +60,10 @@ static int start_threads(struct peer *p, const struct peer_config *cfg)
 
 	err = cache_new(&parts->cache, (size_t)cfg->memory);
 	if (!err)
+		err = sums_new(&parts->sums, PEER_SUMS);
+	if (!err)
+		sums_load(parts->sums, store_dir(parts->store));
+	if (!err)
 		err = hasher_new(&parts->hasher);
 	if (!err)
 		err = pool_new(&parts->pool, "disk", PEER_POOL_THREADS);
@@ -280,6 +284,9 @@ void peer_stop(struct peer *p)
 	via_free(parts->via);
 	link_stop(parts->link);
 	parts->link = NULL;
+	if (parts->sums)
+		sums_save(parts->sums, store_dir(parts->store));
+	sums_free(parts->sums);
 	if (parts->cache)
 		cache_free(parts->cache);
 	if (parts->store)

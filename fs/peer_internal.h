@@ -17,6 +17,7 @@
 #include "sum.h"
 
 #define PEER_POOL_THREADS 4
+#define PEER_SUMS (8u << 20)	/* bytes: of 6 GiB of chunks */
 #define PEER_LOCAL_MS 2000	/* for commands under way to undo their work */
 
 struct peer {

@@ -1,7 +1,8 @@
 /*
  * shelf -- see shelf.h.
  *
- * Happy path: memory; or pool (read) -> hasher -> the cache, done.
+ * Happy path: memory; or pool (read) -> hasher -> the cache, done.  What was
+ * only compared with its sums is not cached.
  * A corrupt copy: pool (quarantine) -> done.
  */
 #include "shelf.h"
@@ -99,6 +100,11 @@ static void read_copy(struct pool_work *w)
 	}
 	/* Nobody else has the buf yet. */
 	memcpy(r->buf->data + r->buf->len, r->meta.md5, MD5_LEN);
+	if (r->flags & SHELF_SERVE &&
+	    sums_match_all(r->parts->sums, chunk, r->buf->data, r->buf->len)) {
+		end(r, 0);
+		return;
+	}
 	r->hash.job.data = r->buf->data;
 	r->hash.job.len = r->buf->len;
 	r->hash.urgent = !(r->flags & SHELF_DISK);

@@ -21,6 +21,9 @@
 #define SHELF_DISK 1
 /* ... and not from the kernel's memory either. */
 #define SHELF_COLD 2
+/* For somebody who checks the MD5 himself: that the blocks are as they were
+ * when it was checked last is enough (sums.h). */
+#define SHELF_SERVE 4
 
 /* @m: chunk, len and md5; ino, slot and pos if it came from the disk, else 0.
  * @b: m->len bytes with their MD5 behind them, inside cap; never written

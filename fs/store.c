@@ -20,6 +20,11 @@
 /* Evicted beyond what is missing when the disk itself is full. */
 #define DISK_FULL_SLACK (1u << 20)
 
+int store_dir(const struct store *s)
+{
+	return s->dir_fd;
+}
+
 uint64_t store_peer_id(const struct store *s)
 {
 	return s->peer;

@@ -7,6 +7,7 @@
  * DIR/chunks/ab/ID.cached   the same, a cached copy
  * DIR/quarantine/           chunks that failed a check or that nobody knows
  * DIR/tmp/                  being written; emptied by store_open()
+ * DIR/sums                 sums.h's, not the store's
  * DIR/journal.0, journal.1  small chunks that were synced, once more
  *                           (store_journal.c), at most 8 MiB each; not counted
  *                           as used
@@ -71,6 +72,7 @@ int store_open(struct store **out, const char *dir, uint64_t capacity,
 	       const struct store_events *ev, char *why, size_t why_len);
 void store_close(struct store *s);
 
+int store_dir(const struct store *s);	/* a descriptor, the store's own */
 uint64_t store_peer_id(const struct store *s);	/* random, made once */
 uint64_t store_swarm(const struct store *s);	/* 0: of no swarm yet */
 /* Bind a new store to @swarm (durably); -EXDEV if it is of another.  One

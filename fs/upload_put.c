@@ -44,6 +44,8 @@ static void write_here(struct pool_work *pw)
 	err = store_put(parts->store, &m, j->data->data, COPY_REPLICA, j->sync);
 	if (!err)
 		link_have(parts->link, j->chunk, COPY_REPLICA);
+	if (!err && j->len > SUMS_WORTH)
+		sums_add(parts->sums, j->chunk, j->data->data, j->len);
 	end(p, err);
 }
 

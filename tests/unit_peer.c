@@ -34,7 +34,7 @@ static void remove_all(const char *path)
 		fail_msg("cannot remove %s", path);
 }
 
-static void store_dir(int n, char out[96])
+static void store_path(int n, char out[96])
 {
 	snprintf(out, 96, "%s/store%d", root, n);
 }
@@ -45,7 +45,7 @@ static int try_start(int n, uint64_t capacity, const char *ip, char why[512])
 	char dir[96];
 
 	memset(&cfg, 0, sizeof(cfg));
-	store_dir(n, dir);
+	store_path(n, dir);
 	cfg.trackers[0] = ft.at;
 	cfg.n_trackers = 1;
 	assert_int_equal(addr_from_ip(ip, strlen(ip), PORT, &cfg.addr), 0);
@@ -239,7 +239,7 @@ static int chunk_file(int n, uint64_t id, char out[256])
 	static const char *const ends[] = { "chunk", "cached" };
 	char hex[17], dir[96];
 
-	store_dir(n, dir);
+	store_path(n, dir);
 	snprintf(hex, sizeof(hex), "%016" PRIx64, id);
 	for (int i = 0; i < 2; i++) {
 		for (int d = 0; d < 256; d++) {
