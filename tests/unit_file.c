@@ -356,6 +356,64 @@ static void test_fsync(void **state)
 	file_close(h);
 }
 
+/* Small ranges that are sealed together are one chunk, as many as go in. */
+static void test_parcels(void **state)
+{
+	enum { N = 60, LEN = 100, A_PARCEL = SLOT / LEN };
+	struct file_handle *h = do_open(1, 0);
+	char data[N][LEN];
+	unsigned before;
+
+	(void)state;
+	for (int i = 0; i < N; i++) {
+		memset(data[i], 'a' + i % 26, LEN);
+		assert_int_equal(do_write(h, i * SLOT + 7 * i, data[i], LEN),
+				 0);
+	}
+	before = world_get(&world.ran[T_UPLOAD]);
+	assert_int_equal(do_flush(h, 1), 0);
+	assert_int_equal(world_get(&world.ran[T_UPLOAD]) - before,
+			 (N + A_PARCEL - 1) / A_PARCEL);
+	assert_int_equal(world_get(&world.not_durable), 0);
+	for (int again = 0; again < 2; again++) {
+		for (int i = 0; i < N; i++)
+			check_content(1, i * SLOT + 7 * i, data[i], LEN);
+		files_revoked(world.fs, (uint64_t[]){ 1 }, 1);
+	}
+	/* one large range between them goes by itself */
+	before = world_get(&world.ran[T_UPLOAD]);
+	assert_int_equal(do_write(h, 0, data[0], LEN), 0);
+	assert_int_equal(do_write(h, SLOT, data, SLOT - 1), 0);
+	assert_int_equal(do_write(h, 2 * SLOT, data[1], LEN), 0);
+	assert_int_equal(do_flush(h, 0), 0);
+	assert_in_range(world_get(&world.ran[T_UPLOAD]) - before, 2, 3);
+	check_content(1, 0, data[0], LEN);
+	check_content(1, SLOT, (char *)data, SLOT - 1);
+	check_content(1, 2 * SLOT, data[1], LEN);
+	file_close(h);
+}
+
+/* All that is in it is lost, and said once. */
+static void test_parcel_fails(void **state)
+{
+	struct file_handle *h = do_open(1, 0);
+
+	(void)state;
+	world_set(&world.fail_upload, 1);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(do_write(h, i * SLOT, "lost", 4), 0);
+	assert_int_equal(do_flush(h, 1), -ENOSPC);
+	world_set(&world.fail_upload, 0);
+	assert_int_equal(do_flush(h, 1), 0);
+	assert_int_equal(do_write(h, 3 * SLOT, "kept", 4), 0);
+	assert_int_equal(do_write(h, 4 * SLOT, "this", 4), 0);
+	assert_int_equal(do_flush(h, 1), 0);
+	check_content(1, 3 * SLOT, "kept", 4);
+	check_content(1, 4 * SLOT, "this", 4);
+	check_content(1, 2 * SLOT, "\0\0\0\0", 4);
+	file_close(h);
+}
+
 /* One that comes while chunks are being synced waits for them, too. */
 static void test_fsyncs_meet(void **state)
 {
@@ -467,7 +525,8 @@ int main(void)
 		TEST(test_late_error), TEST(test_read_error),
 		TEST(test_flush_interrupted), TEST(test_read_late),
 		TEST(test_bound), TEST(test_bound_unsealed),
-		TEST(test_fsync), TEST(test_fsyncs_meet),
+		TEST(test_fsync), TEST(test_parcels), TEST(test_parcel_fails),
+		TEST(test_fsyncs_meet),
 		TEST(test_fenced), TEST(test_not_fenced), TEST(test_drain),
 	};
 
