@@ -158,6 +158,32 @@ static void deep_slots_are_told(void **state)
 	assert_int_equal(r.deep[1], 4);
 }
 
+/* One line more does not make a long slot worth compacting. */
+static void long_slots_bear_more(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = fix_file(f, 1, "f");
+	struct m_push base, line = fix_push(f, 0, 0, 1);
+	const uint32_t parts = 10;
+	struct m_commit_r r;
+	struct ns_inode in;
+
+	assert_int_equal(ns_inode_get(f->ns, ino, &in), 0);
+	in.a.slot_size = 1 << 20;
+	assert_int_equal(ns_inode_put(f->ns, &in), 0);
+	base = fix_push(f, 0, 0, parts * NS_DEEP_BYTES);
+	assert_int_equal(fix_commit(f, ino, &base, 1, &r), 0);
+	line.append = 1;
+	for (uint32_t n = 2; n <= NS_DEEP + parts; n++) {
+		line.chunk = f->next_id++;
+		assert_int_equal(fix_commit(f, ino, &line, 1, &r), 0);
+		assert_int_equal(r.n_deep, 0);
+	}
+	line.chunk = f->next_id++;
+	assert_int_equal(fix_commit(f, ino, &line, 1, &r), 0);
+	assert_int_equal(r.n_deep, 1);
+}
+
 /* All intervals of a slot, the long ones first, so that none covers an
  * older one: there are more of them than a stack may have. */
 static void stacks_have_a_maximum(void **state)
@@ -396,6 +422,7 @@ int main(void)
 		FIX_TEST(covered_slices_go),
 		FIX_TEST(appends_go_to_the_end),
 		FIX_TEST(deep_slots_are_told),
+		FIX_TEST(long_slots_bear_more),
 		FIX_TEST(stacks_have_a_maximum),
 		FIX_TEST(senseless_commits_change_nothing),
 		FIX_TEST(commits_for_a_version),

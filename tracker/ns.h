@@ -24,7 +24,10 @@
 #define NS_SLOT_MIN 1024	/* a file's chunk size: a power of two */
 #define NS_SLOT_MAX (16u << 20)
 #define NS_STACK_MAX MSG_SLICES_MAX /* slices of a slot */
-#define NS_DEEP 8		/* slices of a slot that is worth compacting */
+/* Slices of a slot that is worth compacting: so many, and one more for each
+ * such part of what it holds. */
+#define NS_DEEP 8
+#define NS_DEEP_BYTES (16u << 10)
 #define NS_COPIES_STEP 1024	/* chunks of one ns_set_copies() */
 #define NS_SLOT_MIN 1024	/* bytes of a slot that a file may have */
 #define NS_SLOT_MAX (16u << 20)

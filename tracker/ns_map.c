@@ -138,6 +138,18 @@ static int push_check(const struct m_push *p, uint32_t slot_size)
 	return 0;
 }
 
+/* Compacting costs the slot's bytes: one that is long bears more slices, so
+ * that lines at the end of it do not each cost a part of it. */
+static int is_deep(const struct ns_stack *st)
+{
+	uint32_t end = 0;
+
+	for (uint32_t i = 0; i < st->n; i++)
+		if (end < st->v[i].s.pos + st->v[i].s.len)
+			end = st->v[i].s.pos + st->v[i].s.len;
+	return st->n > NS_DEEP + end / NS_DEEP_BYTES;
+}
+
 static int slot_done(struct commit *c)
 {
 	struct m_commit_r *out = c->out;
@@ -146,7 +158,7 @@ static int slot_done(struct commit *c)
 	if (!c->open)
 		return 0;
 	c->open = 0;
-	if (c->st.n > NS_DEEP && out->n_deep < MSG_PUSHES_MAX) {
+	if (is_deep(&c->st) && out->n_deep < MSG_PUSHES_MAX) {
 		for (i = 0; i < out->n_deep; i++)
 			if (out->deep[i] == c->st.index)
 				break;

@@ -165,15 +165,7 @@ class Real:
         fallocate(self.fds[slot], mode, off, n)
 
     def copy_range(self, src, src_off, dst, dst_off, n):
-        """The kernel goes by the size that it last took in, and throws an
-        answer away that a revocation overtakes (of a compaction, say)."""
-        want, done = min(n, os.fstat(self.fds[src]).st_size - src_off), 0
-        for _ in range(3):
-            done += os.copy_file_range(self.fds[src], self.fds[dst], n - done, src_off + done, dst_off + done)
-            if done >= want:
-                break
-            os.fstat(self.fds[src])
-        return done
+        return os.copy_file_range(self.fds[src], self.fds[dst], n, src_off, dst_off)
 
     # ----------------------------------------------------------------- names
 
@@ -251,28 +243,17 @@ class Real:
             return os.access(self.at(path), mask, effective_ids=True)
         return False
 
-    @staticmethod
-    def looked(look, fn, file, *args, **kw):
-        """The kernel refuses by the owner that it last knew: look, and again."""
-        try:
-            fn(file, *args, **kw)
-        except PermissionError as e:
-            if e.errno != errno.EPERM:
-                raise
-            look(file)
-            fn(file, *args, **kw)
-
     def chmod(self, path, mode):
-        self.looked(os.stat, os.chmod, self.at(path), mode)
+        os.chmod(self.at(path), mode)
 
     def fchmod(self, slot, mode):
-        self.looked(os.fstat, os.fchmod, self.fds[slot], mode)
+        os.fchmod(self.fds[slot], mode)
 
     def lchown(self, path, owner, group):
-        self.looked(os.lstat, os.lchown, self.at(path), owner, group)
+        os.lchown(self.at(path), owner, group)
 
     def utimens(self, path, times):
-        self.looked(os.stat, os.utime, self.at(path), **({"ns": tuple(times)} if times else {}))
+        os.utime(self.at(path), **({"ns": tuple(times)} if times else {}))
 
     def setxattr(self, path, name, value, flags):
         os.setxattr(self.at(path), name, value, flags)
