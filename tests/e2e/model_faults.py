@@ -118,6 +118,7 @@ class HurtRun(Run):
             now = self.model.inodes.get(ino)
             if now:
                 now.clean = was.data if was.clean is None else was.clean
+                now.past = [*was.past, was.data]
         self.adopt([self.model.inodes[i] for i in inodes if i in self.model.inodes])
 
     def adopt(self, inodes):
@@ -133,19 +134,21 @@ class HurtRun(Run):
                 got = os.pread(fd, max(len(old), inode.size) + 1, 0)
             finally:
                 os.close(fd)
-            self.between(path, got, old, inode.data)
-            inode.data, inode.dirty, inode.clean, inode.seen = got, {}, None, set()
+            self.between(path, got, [old, *inode.past, inode.data])
+            inode.data, inode.dirty, inode.clean, inode.past, inode.seen = got, {}, None, [], set()
 
     @staticmethod
-    def between(path, got, old, new):
-        if not min(len(old), len(new)) <= len(got) <= max(len(old), len(new)):
-            raise Mismatch(f"{path} has {len(got)} bytes, neither {len(old)} nor {len(new)}")
-        old, new = old.ljust(len(got), b"\0"), new.ljust(len(got), b"\0")
-        if got in (old, new):
+    def between(path, got, versions):
+        """Each byte as one of the versions has it, from the last that was surely committed on."""
+        sizes = [len(v) for v in versions]
+        if not min(sizes) <= len(got) <= max(sizes):
+            raise Mismatch(f"{path} has {len(got)} bytes, not one of {sizes}")
+        versions = [v.ljust(len(got), b"\0") for v in versions]
+        if got in versions:
             return
-        for at, (x, y, z) in enumerate(zip(got, old, new)):
-            if x not in (y, z):
-                raise Mismatch(f"{path}: byte {at} is {x}, neither {y} nor {z}")
+        for at, (x, *known) in enumerate(zip(got, *versions)):
+            if x not in known:
+                raise Mismatch(f"{path}: byte {at} is {x}, not one of {known}")
 
     def abandon(self, inode):
         """It has no name: close it everywhere."""

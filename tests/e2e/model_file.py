@@ -93,12 +93,14 @@ class Files(Model):
         """Bytes [first, end) are @mount's alone until it commits them."""
         if not inode.dirty:
             inode.clean = inode.data
+        else:
+            inode.past.append(inode.data)       # any of it may be committed, and what follows lost
         inode.dirty.setdefault(mount, []).append((first, end))
 
     def committed(self, inode, mount):
         inode.dirty.pop(mount, None)
         if not inode.dirty:
-            inode.clean = None
+            inode.clean, inode.past = None, []
 
     @staticmethod
     def resized(inode, mount):
@@ -228,6 +230,7 @@ class Files(Model):
         self.kill_suid(uid, inode)
         if inode.clean is not None:
             inode.clean = inode.clean[:size].ljust(size, b"\0")
+            inode.past = [p[:size].ljust(size, b"\0") for p in inode.past]
         inode.data = inode.data[:size].ljust(size, b"\0")
         inode.seen = {mount}            # an answer tells its kernel
         inode.dirty = {m: [(a, min(b, size)) for a, b in r if a < size] for m, r in inode.dirty.items()}

@@ -46,6 +46,7 @@ class Inode:
         self.linkable = False           # O_TMPFILE: may get its first name
         self.dirty = {}                 # mount -> [(first, end)], not committed yet
         self.clean = None               # the bytes before they were dirty
+        self.past = []                  # and between one write and the next since then
         self.seen = set()               # mounts whose kernel knows its size
 
     @property
@@ -65,7 +66,7 @@ class Inode:
         other = copy.copy(self)
         other.entries, other.xattrs = dict(self.entries), dict(self.xattrs)
         other.dirty = {m: list(r) for m, r in self.dirty.items()}
-        other.seen = set(self.seen)
+        other.seen, other.past = set(self.seen), list(self.past)
         return other
 
 
