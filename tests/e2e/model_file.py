@@ -34,7 +34,7 @@ class Files(Model):
             self.need(uid, parent, WRITE | EXEC)
             inode = self.new(uid, parent, name, stat.S_IFREG | mode)
         else:
-            self.open_check(uid, inode, flags)
+            self.open_check(uid, parent, inode, flags)
             if stat.S_ISFIFO(inode.mode):
                 raise Skip
             if flags & os.O_TRUNC:
@@ -44,11 +44,21 @@ class Files(Model):
     def opens(self, slot, inode, flags, mount):
         self.slots[slot] = Opened(inode, flags, mount)
 
-    def open_check(self, uid, inode, flags):
+    def somebody_elses(self, uid, parent, inode):
+        """O_CREAT finds what another put into a sticky directory: a regular
+        file or a fifo is opened, if fs.protected_* do not say otherwise."""
+        level = {stat.S_IFREG: self.regular_protected, stat.S_IFIFO: self.fifos_protected}.get(
+            stat.S_IFMT(inode.mode), 1)
+        writers = {0: 0, 1: 0o002}.get(level, 0o022)
+        return parent.mode & stat.S_ISVTX and inode.uid not in (uid, parent.uid) and parent.mode & writers
+
+    def open_check(self, uid, parent, inode, flags):
         if flags & os.O_CREAT and flags & os.O_EXCL:
             raise Err(errno.EEXIST)
         if flags & os.O_CREAT and inode.is_dir():
             raise Err(errno.EISDIR)
+        if flags & os.O_CREAT and self.somebody_elses(uid, parent, inode):
+            raise Err(errno.EACCES)
         if flags & os.O_DIRECTORY and not inode.is_dir():
             raise Err(errno.ENOTDIR)
         if inode.is_link():

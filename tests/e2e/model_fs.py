@@ -92,6 +92,7 @@ class Model:
         self.root = 1
         self.slots = {}                 # number -> Opened
         self.hardlinks_protected = sysctl("protected_hardlinks")
+        self.regular_protected, self.fifos_protected = sysctl("protected_regular"), sysctl("protected_fifos")
 
     def twin(self):
         """A copy that lives its own life."""
