@@ -1,4 +1,5 @@
 """The kinds of the checker of mounts that are about files' bytes; see check_engine.py."""
+import mmap
 import os
 
 from check_engine import Kind
