@@ -40,7 +40,8 @@ static int read_part(struct fetch *ft, const struct m_chunk *c, uint32_t at,
 		return -ENOMEM;
 	err = store_read(ft->parts->store, c->id, first, b->data, end - first,
 			 now);
-	if (!err && !sums_match(ft->parts->sums, c->id, first, b->data, end - first))
+	if (!err && !sums_match(ft->parts->sums, c->id, first, b->data,
+				end - first))
 		err = -EBADMSG;
 	b->len = end - first;
 	*out = err ? NULL : buf_view(b, at - first, len);

@@ -118,7 +118,6 @@ static void parcel_stored(struct parcel *p)
 
 	for (uint32_t i = 0; i < p->n; i++, e = TAILQ_NEXT(e, all)) {
 		e->uploading = 0;
-		e->parcel = NULL;
 		e->stored = (struct stored){ .chunk = j->chunk, .len = j->len,
 					     .n = j->n_stored };
 		memcpy(e->stored.md5, j->md5, MD5_LEN);

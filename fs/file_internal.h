@@ -165,8 +165,7 @@ struct extent {
 	struct buf *data;	/* its bytes, len of them */
 	uint32_t len;
 	size_t charged;		/* bytes of memory, as files_charge() has it */
-	struct parcel *parcel;	/* in which it is uploaded */
-	uint32_t at;		/* in the chunk */
+	uint32_t at;		/* where it begins in its chunk */
 	struct stored stored;
 	uint64_t off;		/* in the file; tentative if an append */
 	uint64_t seq;

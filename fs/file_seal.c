@@ -68,7 +68,6 @@ static struct parcel *parcel_new(struct file *f, struct extent *e,
 
 static void parcel_add(struct parcel *p, struct extent *e)
 {
-	e->parcel = p;
 	e->at = p->job.len;
 	p->job.len += e->len;
 	p->n++;
@@ -112,6 +111,7 @@ static int parcel_fill(struct parcel *p)
 static void parcel_drop(struct file *f, struct parcel *p, struct todo *t)
 {
 	STAILQ_REMOVE(&t->uploads, p, parcel, start);
+	t->n_uploads--;
 	f->recent_due -= !p->job.sync;
 	file_parcel_failed(f, p, -ENOMEM, "its data could not be sent", t);
 	free(p);

@@ -56,6 +56,12 @@ static uint64_t record_size(uint32_t len)
 	return ((uint64_t)BODY + len + SECTOR - 1) / SECTOR * SECTOR;
 }
 
+static void complain(const char *what, int err)
+{
+	log_error("store: cannot sync %s: %s: small chunks are synced one by "
+		  "one until the store is opened again", what, strerror(-err));
+}
+
 /* -------------------------------------------------------------- emptying */
 
 /* The half that is to be emptied, or NULL.  Locked. */
@@ -83,9 +89,7 @@ static void *empty(void *arg)
 		pthread_mutex_unlock(&j->lock);
 		err = syncfs(s->chunks_fd) ? -errno : 0;
 		if (err)
-			log_error("store: its disk cannot be synced: %s: small "
-				  "chunks are synced one by one until the "
-				  "store is opened again", strerror(-err));
+			complain("its disk", err);
 		pthread_mutex_lock(&j->lock);
 		j->broken |= err != 0;
 		if (!err)
@@ -210,9 +214,7 @@ static void flush_half(struct journal *j, struct half *h)
 	pthread_mutex_unlock(&j->lock);
 	err = fdatasync(h->fd) ? -errno : 0;
 	if (err)
-		log_error("store: cannot sync the journal: %s: small chunks "
-			  "are synced one by one until the store is opened "
-			  "again", strerror(-err));
+		complain("the journal", err);
 	pthread_mutex_lock(&j->lock);
 	h->flushing = 0;
 	if (err)
