@@ -1,0 +1,39 @@
+/*
+ * db_internal -- what the files of the database share; nobody else includes it.
+ *
+ *   db_sqlite.c  statements, transactions, errors
+ *   db_open.c    opening: whose file is it, which version has it
+ */
+#ifndef PSPFS_DB_INTERNAL_H
+#define PSPFS_DB_INTERNAL_H
+
+#include <sqlite3.h>
+#include <uthash.h>
+
+#include "db.h"
+
+struct db_stmt {
+	struct db *db;
+	const char *sql;
+	sqlite3_stmt *st;	/* NULL: could not be prepared, see err */
+	int err;		/* of preparing or binding, sticky */
+	UT_hash_handle hh;
+};
+
+struct db {
+	sqlite3 *h;
+	struct db_stmt *stmts;
+	struct db_stmt no_memory;	/* what db_prep returns then */
+	uint64_t rollbacks;
+	int in_batch;
+	int lost;		/* why SQLite rolled the batch back itself */
+	int dead;		/* a sync failed: what is on disk is unknown */
+	int64_t wal_end;	/* zeros were written up to here */
+	char path[];
+};
+
+/* Of SQLite's result codes: -errno, or 0; what to do about it. */
+int db_errno_of(int rc);
+const char *db_mend_of(int rc);
+
+#endif
