@@ -29,7 +29,6 @@ struct lock_call {
 	int crossed;		/* its owner gave up what it asks for, since */
 	int interrupted;
 	int replied;
-	int circles;		/* answers that it would close one */
 };
 
 struct lock_waits {

@@ -14,10 +14,7 @@
 
 #include "ops_lock.h"
 
-enum {
-	CANCEL_MS = 500,	/* an interrupted call ends after so long */
-	CIRCLE_TRIES = 200,	/* round trips: some 50 ms */
-};
+enum { CANCEL_MS = 500 };	/* an interrupted call ends after so long */
 
 int ops_lock_new(struct ops *o)
 {
@@ -220,28 +217,11 @@ static void refused(struct lock_call *lc, int err)
 	lock_end(lc, err);
 }
 
-/* A circle may be one of names only: an OFD lock's owner is the number of an
- * open file, which the next file may have before the kernel tells of the
- * close.  That is over soon; a true one stays. */
-static int ask_once_more(struct lock_call *lc)
-{
-	struct lock_waits *w = waits_of(lc);
-	int more;
-
-	pthread_mutex_lock(&w->lock);
-	more = lc->active && !lc->interrupted && !lc->replied &&
-	       lc->circles++ < CIRCLE_TRIES;
-	pthread_mutex_unlock(&w->lock);
-	if (more)
-		tell(lc->c->ops, lc->op, lc->ticket, &lc->k, 0, answered, lc);
-	return more;
-}
-
 void lock_decided(struct lock_call *lc, enum lk_state state)
 {
 	if (state == LK_GRANTED)
 		granted(lc);
-	else if (state != LK_DEADLOCK || !ask_once_more(lc))
+	else
 		refused(lc, errno_of(state));
 }
 
