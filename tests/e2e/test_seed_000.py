@@ -284,7 +284,10 @@ def test_sockets(make_swarm):
     """A TCP connection from each peer to the server, and from peer to peer where chunks go."""
     s = make_swarm(peers=3)
     for k, p in enumerate(s.peers):
-        write(p.path(f"f{k}"), os.urandom(16 * SLOT))
+        for n in range(20):     # where a chunk goes is chance
+            write(p.path(f"f{k}.{n}"), os.urandom(16 * SLOT))
+            if len({h for c in s.info(f"/f{k}.{n}")["chunks"] for h in c["holders"]}) == len(s.peers):
+                break
     up = connections()
     for p in s.peers:
         assert any(a[0] == p.addr and b == ("127.0.0.1", s.port) for a, b in up), p.addr
