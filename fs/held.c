@@ -8,12 +8,13 @@
 
 #include "table.h"
 
+/* What an owner locked by one open file; by another one it is another range. */
 struct owner {
 	LIST_ENTRY(owner) link;
 	uint8_t space;
 	uint64_t owner;
+	uint64_t handle;
 	uint32_t pid;
-	uint64_t handle;	/* by which it locked last */
 	int lost;
 	struct lockset set;
 };
@@ -72,31 +73,32 @@ static struct inode *inode_get(struct held *h, uint64_t ino)
 	return NULL;
 }
 
+static int is_of(const struct owner *o, const struct m_byte_lock *k)
+{
+	return o->owner == k->owner && o->space == k->space;
+}
+
 static struct owner *owner_in(const struct inode *i,
-			      const struct m_byte_lock *k)
+			      const struct m_byte_lock *k, uint64_t handle)
 {
 	struct owner *o;
 
-	if (!i)
-		return NULL;
 	LIST_FOREACH(o, &i->owners, link)
-		if (o->owner == k->owner && o->space == k->space)
+		if (is_of(o, k) && o->handle == handle)
 			return o;
 	return NULL;
 }
 
-static void owner_free(struct owner *o)
+static void owner_free(struct held *h, struct owner *o)
 {
+	h->n_ranges -= o->set.n;
 	LIST_REMOVE(o, link);
 	lockset_fini(&o->set);
 	free(o);
 }
 
-/* Frees what is empty. */
-static void tidy(struct held *h, struct inode *i, struct owner *o)
+static void inode_unused(struct held *h, struct inode *i)
 {
-	if (o && !o->set.n)
-		owner_free(o);
 	if (!LIST_EMPTY(&i->owners))
 		return;
 	HASH_DEL(h->inodes, i);
@@ -112,7 +114,7 @@ void held_free(struct held *h)
 		return;
 	HASH_ITER (hh, h->inodes, i, next) {
 		while ((o = LIST_FIRST(&i->owners)))
-			owner_free(o);
+			owner_free(h, o);
 		HASH_DEL(h->inodes, i);
 		free(i);
 	}
@@ -125,62 +127,93 @@ void held_free(struct held *h)
 void held_look(struct held *h, const struct m_byte_lock *k,
 	       struct held_state *out)
 {
+	const struct inode *i;
 	const struct owner *o;
+	enum lk_kind kind;
 
 	*out = (struct held_state){ .strongest = LK_NONE };
 	pthread_mutex_lock(&h->lock);
-	o = owner_in(inode_find(h, k->ino), k);
-	if (o) {
-		out->strongest = lockset_strongest(&o->set, k->start, k->end);
-		out->covered = lockset_covers(&o->set, k->start, k->end,
-					      k->kind);
-		out->lost = o->lost;
-	}
+	i = inode_find(h, k->ino);
+	if (i)
+		LIST_FOREACH(o, &i->owners, link) {
+			if (!is_of(o, k))
+				continue;
+			kind = lockset_strongest(&o->set, k->start, k->end);
+			if (kind > out->strongest)
+				out->strongest = kind;
+			out->covered |= lockset_covers(&o->set, k->start,
+						       k->end, k->kind);
+			out->lost |= o->lost;
+		}
 	pthread_mutex_unlock(&h->lock);
 }
 
 int held_again(struct held *h, const struct m_byte_lock *k, uint64_t handle)
 {
-	struct owner *o;
+	const struct inode *i;
+	const struct owner *o;
 	int same;
 
 	pthread_mutex_lock(&h->lock);
-	o = owner_in(inode_find(h, k->ino), k);
+	i = inode_find(h, k->ino);
+	o = i ? owner_in(i, k, handle) : NULL;
 	same = o && !o->lost &&
 	       lockset_strongest(&o->set, k->start, k->end) == k->kind &&
 	       lockset_covers(&o->set, k->start, k->end, k->kind);
-	if (same)
-		o->handle = handle;
 	pthread_mutex_unlock(&h->lock);
 	return same;
+}
+
+/* Of up to @more ranges more; empty, it goes. */
+static int change(struct held *h, struct owner *o, const struct m_byte_lock *k,
+		  enum lk_kind kind, uint32_t more)
+{
+	uint32_t before = o->set.n;
+	int err;
+
+	err = lockset_set(&o->set, k->start, k->end, kind, before + more);
+	h->n_ranges += o->set.n - before;
+	if (!o->set.n)
+		owner_free(h, o);
+	return err;
+}
+
+/* By whichever file but @handle's. */
+static int clear(struct held *h, struct inode *i, const struct m_byte_lock *k,
+		 uint64_t handle)
+{
+	struct owner *o, *next;
+	int err = 0;
+
+	for (o = LIST_FIRST(&i->owners); o && !err; o = next) {
+		next = LIST_NEXT(o, link);
+		if (is_of(o, k) && o->handle != handle)
+			err = change(h, o, k, LK_NONE, 1);
+	}
+	return err;
 }
 
 static int set(struct held *h, struct inode *i, const struct m_byte_lock *k,
 	       uint64_t handle)
 {
-	struct owner *o = owner_in(i, k);
-	uint32_t before;
-	int err;
+	struct owner *o = owner_in(i, k, handle);
 
+	if (!o && k->kind == LK_NONE)
+		return 0;
 	if (!o) {
 		o = calloc(1, sizeof(*o));
 		if (!o)
 			return -ENOMEM;
 		o->space = k->space;
 		o->owner = k->owner;
+		o->handle = handle;
 		LIST_INSERT_HEAD(&i->owners, o, link);
 	}
-	before = o->set.n;
-	err = lockset_set(&o->set, k->start, k->end, k->kind,
-			  before + (MSG_LOCKS_MAX - h->n_ranges));
-	h->n_ranges += o->set.n - before;
-	if (!err && k->kind != LK_NONE) {
+	if (k->kind != LK_NONE) {
 		o->pid = k->pid;
-		o->handle = handle;
 		h->seen[k->ino % HELD_SEEN] = 1;
 	}
-	tidy(h, i, o);
-	return err;
+	return change(h, o, k, k->kind, MSG_LOCKS_MAX - h->n_ranges);
 }
 
 int held_set(struct held *h, const struct m_byte_lock *k, uint64_t handle)
@@ -193,16 +226,34 @@ int held_set(struct held *h, const struct m_byte_lock *k, uint64_t handle)
 		i = inode_find(h, k->ino);
 	else
 		i = inode_get(h, k->ino);
-	if (i && (k->kind != LK_NONE || owner_in(i, k))) {
-		err = set(h, i, k, handle);
-		/* a new inode whose first owner could not be made */
-		i = err ? inode_find(h, k->ino) : NULL;
-		if (i)
-			tidy(h, i, NULL);
-	} else if (!i && k->kind != LK_NONE) {
+	if (i) {
+		err = clear(h, i, k, handle);
+		if (!err)
+			err = set(h, i, k, handle);
+		inode_unused(h, i);
+	} else if (k->kind != LK_NONE) {
 		err = -ENOMEM;
 	}
 	pthread_mutex_unlock(&h->lock);
+	return err;
+}
+
+/* All that an owner has of the range, by whichever file. */
+static int gather(const struct inode *i, const struct m_byte_lock *k,
+		  struct lockset *out)
+{
+	const struct lock_range *r;
+	const struct owner *o;
+	int err = 0;
+
+	LIST_FOREACH(o, &i->owners, link) {
+		if (!is_of(o, k))
+			continue;
+		r = lockset_first(&o->set, k->start, k->end);
+		for (; r && !err; r = lockset_next(&o->set, r, k->end))
+			err = lockset_set(out, r->start, r->end, r->kind,
+					  UINT32_MAX);
+	}
 	return err;
 }
 
@@ -210,17 +261,21 @@ int held_pieces(struct held *h, const struct m_byte_lock *k,
 		struct m_byte_lock **out)
 {
 	const struct lock_range *r = NULL;
-	struct m_byte_lock *v, rest = *k;
-	const struct owner *o;
-	int n = 0;
+	struct m_byte_lock *v = NULL, rest = *k;
+	struct lockset all = LOCKSET_INIT;
+	const struct inode *i;
+	int n = 0, err;
 
 	rest.kind = LK_NONE;
 	pthread_mutex_lock(&h->lock);
-	o = owner_in(inode_find(h, k->ino), k);
-	v = calloc(o ? o->set.n * 2 + 1 : 1, sizeof(*v));
-	if (o && v)
-		r = lockset_first(&o->set, k->start, k->end);
-	for (; r; r = lockset_next(&o->set, r, k->end)) {
+	i = inode_find(h, k->ino);
+	err = i ? gather(i, k, &all) : 0;
+	pthread_mutex_unlock(&h->lock);
+	if (!err)
+		v = calloc(all.n * 2 + 1, sizeof(*v));
+	if (v)
+		r = lockset_first(&all, k->start, k->end);
+	for (; r; r = lockset_next(&all, r, k->end)) {
 		uint64_t end = r->end < k->end ? r->end : k->end;
 
 		if (r->start > rest.start) {
@@ -235,16 +290,15 @@ int held_pieces(struct held *h, const struct m_byte_lock *k,
 	}
 	if (v && rest.start <= k->end)
 		v[n++] = rest;
-	pthread_mutex_unlock(&h->lock);
+	lockset_fini(&all);
 	*out = v;
 	return v ? n : -ENOMEM;
 }
 
-int held_take_handle(struct held *h, uint64_t ino, uint64_t handle,
-		   struct m_byte_lock *out)
+int held_by_handle(struct held *h, uint64_t ino, uint64_t handle)
 {
 	const struct inode *i;
-	struct owner *o = NULL;
+	const struct owner *o = NULL;
 
 	pthread_mutex_lock(&h->lock);
 	i = inode_find(h, ino);
@@ -252,33 +306,49 @@ int held_take_handle(struct held *h, uint64_t ino, uint64_t handle,
 		LIST_FOREACH(o, &i->owners, link)
 			if (o->handle == handle)
 				break;
-	if (o) {
-		*out = (struct m_byte_lock){ .ino = ino, .space = o->space,
-					     .owner = o->owner,
-					     .end = LOCKSET_END };
-		o->handle = 0;
-	}
 	pthread_mutex_unlock(&h->lock);
 	return o != NULL;
 }
 
-int held_drop(struct held *h, const struct m_byte_lock *k)
+static struct m_byte_lock range_of(const struct held *h, const struct inode *i,
+				   const struct owner *o, uint32_t n)
+{
+	const struct lock_range *r = &o->set.v[n];
+
+	return (struct m_byte_lock){
+		.ino = i->ino, .space = o->space, .kind = r->kind,
+		.owner = o->owner, .pid = o->pid, .start = r->start,
+		.end = r->end,
+		.alone = h->shm[i->ino % HELD_SHM_MAX] == i->ino,
+	};
+}
+
+int held_drop_handle(struct held *h, uint64_t ino, uint64_t handle,
+		     struct m_byte_lock **out, uint32_t *n)
 {
 	struct inode *i;
-	struct owner *o;
-	int again;
+	struct owner *o, *next;
+	struct m_byte_lock *v;
 
+	*n = 0;
 	pthread_mutex_lock(&h->lock);
-	i = inode_find(h, k->ino);
-	o = owner_in(i, k);
-	again = o && o->handle;
-	if (o && !again) {
-		h->n_ranges -= o->set.n;
-		owner_free(o);
-		tidy(h, i, NULL);
+	v = calloc(h->n_ranges + 1, sizeof(*v));
+	i = inode_find(h, ino);
+	for (o = i ? LIST_FIRST(&i->owners) : NULL; o; o = next) {
+		next = LIST_NEXT(o, link);
+		if (o->handle != handle)
+			continue;
+		for (uint32_t r = 0; v && !o->lost && r < o->set.n; r++) {
+			v[*n] = range_of(h, i, o, r);
+			v[(*n)++].kind = LK_NONE;
+		}
+		owner_free(h, o);
 	}
+	if (i)
+		inode_unused(h, i);
 	pthread_mutex_unlock(&h->lock);
-	return again ? -EEXIST : 0;
+	*out = v;
+	return v ? 0 : -ENOMEM;
 }
 
 /* ----------------------------------------------------------- everybody's */
@@ -296,15 +366,7 @@ int held_list(struct held *h, struct m_byte_lock **out, uint32_t *n)
 		LIST_FOREACH(o, &i->owners, link)
 			for (uint32_t r = 0; v && !o->lost && r < o->set.n;
 			     r++)
-				v[(*n)++] = (struct m_byte_lock){
-					.ino = i->ino, .space = o->space,
-					.kind = o->set.v[r].kind,
-					.owner = o->owner, .pid = o->pid,
-					.start = o->set.v[r].start,
-					.end = o->set.v[r].end,
-					.alone = h->shm[i->ino % HELD_SHM_MAX]
-						 == i->ino,
-				};
+				v[(*n)++] = range_of(h, i, o, r);
 	pthread_mutex_unlock(&h->lock);
 	*out = v;
 	return v ? 0 : -ENOMEM;

@@ -43,22 +43,21 @@ struct held_state {
 };
 void held_look(struct held *h, const struct m_byte_lock *k,
 	       struct held_state *out);
-/* Is just this held, and not lost?  Then by @handle from now on: 1 or 0. */
+/* Is just this held by @handle, and not lost?  1 or 0. */
 int held_again(struct held *h, const struct m_byte_lock *k, uint64_t handle);
-/* Make it so.  @handle: by which open file; kept for held_take_handle(). */
+/* Make it so.  @handle: by which open file; from now on, if by another one
+ * before. */
 int held_set(struct held *h, const struct m_byte_lock *k, uint64_t handle);
 /* The range as it is held, in pieces (also of kind LK_NONE), malloc()ed; how
  * many, or -ENOMEM. */
 int held_pieces(struct held *h, const struct m_byte_lock *k,
 		struct m_byte_lock **out);
-/* An owner that last locked @ino by @handle, with a range of everything and
- * kind LK_NONE; each once.  1 or 0: there is none. */
-int held_take_handle(struct held *h, uint64_t ino, uint64_t handle,
-		   struct m_byte_lock *out);
-/* Nothing is held by what held_take_handle() gave; 0, or -EEXIST: it has
- * locked again since (the kernel numbers an open file by where it lies, and
- * reuses that before it tells of the close). */
-int held_drop(struct held *h, const struct m_byte_lock *k);
+/* Is anything of @ino locked by @handle? */
+int held_by_handle(struct held *h, uint64_t ino, uint64_t handle);
+/* It was closed: what was locked by it is held no more.  @out, malloc()ed:
+ * that, but what was lost, each with kind LK_NONE.  -ENOMEM: not listed. */
+int held_drop_handle(struct held *h, uint64_t ino, uint64_t handle,
+		     struct m_byte_lock **out, uint32_t *n);
 
 /* All that is not lost, an inode's one behind the other; malloc()ed. */
 int held_list(struct held *h, struct m_byte_lock **out, uint32_t *n);

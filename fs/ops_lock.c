@@ -28,8 +28,10 @@
  * The kernel's number of an open file (the owner of a flock(2) or OFD lock) is
  * used again as soon as the file is closed, and RELEASE, which nobody waits
  * for, may come after the next file's first lock.  So flock(2)'s owner is the
- * handle, which has a number of its own; fcntl(2)'s, which may as well be a
- * process, stays locked if it has locked again by another handle.
+ * handle, which has a number of its own; fcntl(2)'s may as well be a process,
+ * so that what is locked is held by (owner, handle), and a RELEASE drops what
+ * is still held by its handle.  (A process has nothing by a closed handle: the
+ * FLUSH before it released all.)
  *
  * Not here: flock(2) of a directory, which the kernel keeps to itself.
  */
@@ -190,19 +192,19 @@ void ops_lock_release(fuse_req_t req, uint64_t ino,
 		      const struct fuse_file_info *fi)
 {
 	struct ops *o = ops_of(req);
+	struct m_byte_lock k = { .ino = ino };
 	uint64_t handle = serial_of(fi);
 	struct lock_call *lc;
-	struct m_byte_lock k;
 
-	while (held_take_handle(o->held, ino, handle, &k)) {
-		lc = lock_new(req, &k, LK_TRY, handle);
-		if (!lc)
-			return;
-		/* the kernel waits for no answer to a release */
-		lc->replied = 1;
-		lc->closed = 1;
-		release(lc);
-	}
+	if (!held_by_handle(o->held, ino, handle))
+		return;
+	lc = lock_new(req, &k, LK_TRY, handle);
+	if (!lc)
+		return;
+	/* the kernel waits for no answer to a release */
+	lc->replied = 1;
+	lc->closed = 1;
+	release(lc);
 }
 
 /* ------------------------------------------------------- the link's part */

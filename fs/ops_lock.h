@@ -4,8 +4,10 @@
  *
  * Threads: FUSE's workers begin calls; answers and what the tracker decides
  * come on the control loop; interruptions on any worker.
- * Locks:   waits.lock, then held's own; neither while a function of link,
- *          files or libfuse runs.
+ * Locks:   waits.order, waits.lock, held's own.  Under order, what is held and
+ *          what the tracker is told change in one order; link_call() may run
+ *          under it, which may end a call at once (no memory): recursive.
+ *          Under the others no function of link, files or libfuse runs.
  */
 #ifndef PSPFS_OPS_LOCK_H
 #define PSPFS_OPS_LOCK_H
@@ -20,7 +22,7 @@ struct lock_call {
 	struct m_byte_lock k;		/* these are fixed */
 	enum lk_op op;
 	uint64_t ticket, handle;
-	int closed;		/* by a close: what was locked since stays */
+	int closed;		/* a release of all that was locked by handle */
 	int flush_err;
 	/* guarded by waits.lock */
 	int refs;
@@ -29,10 +31,11 @@ struct lock_call {
 	int crossed;		/* its owner gave up what it asks for, since */
 	int interrupted;
 	int replied;
+	int circles;		/* answers that it would close one */
 };
 
 struct lock_waits {
-	pthread_mutex_t lock;
+	pthread_mutex_t order, lock;
 	/* guarded by lock */
 	TAILQ_HEAD(, lock_call) active;
 	uint64_t ticket;	/* the last that was given */

@@ -8,16 +8,23 @@
  * is given up at once, before it is sent.  A lock of the same owner that was
  * asked for earlier and is answered later (two threads of a process) would
  * then be noted in the wrong order: such a call is marked, and asks again.
+ * One that is asked for later is sent later: noting and sending, and being
+ * active and sending, are one step each under waits.order.
  */
 #include <errno.h>
 #include <stdlib.h>
 
+#include "log.h"
 #include "ops_lock.h"
 
-enum { CANCEL_MS = 500 };	/* an interrupted call ends after so long */
+enum {
+	CANCEL_MS = 500,	/* an interrupted call ends after so long */
+	CIRCLE_TRIES = 200,	/* round trips: some 50 ms */
+};
 
 int ops_lock_new(struct ops *o)
 {
+	pthread_mutexattr_t recursive;
 	int err = held_new(&o->held);
 
 	if (err)
@@ -25,6 +32,10 @@ int ops_lock_new(struct ops *o)
 	o->waits = calloc(1, sizeof(*o->waits));
 	if (!o->waits)
 		return -ENOMEM;
+	pthread_mutexattr_init(&recursive);
+	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&o->waits->order, &recursive);
+	pthread_mutexattr_destroy(&recursive);
 	pthread_mutex_init(&o->waits->lock, NULL);
 	TAILQ_INIT(&o->waits->active);
 	return 0;
@@ -33,8 +44,10 @@ int ops_lock_new(struct ops *o)
 void ops_lock_free(struct ops *o)
 {
 	held_free(o->held);
-	if (o->waits)
+	if (o->waits) {
+		pthread_mutex_destroy(&o->waits->order);
 		pthread_mutex_destroy(&o->waits->lock);
+	}
 	free(o->waits);
 }
 
@@ -142,17 +155,19 @@ void lock_give_back(struct ops *o, const struct m_byte_lock *k)
 	struct held_state s;
 	int n;
 
+	pthread_mutex_lock(&o->waits->order);
 	held_look(o->held, k, &s);
 	n = s.lost ? -ESTALE : held_pieces(o->held, k, &v);
 	for (int i = 0; i < n; i++)
 		tell(o, LK_TRY, 0, &v[i], 0, unheard, NULL);
 	free(v);
-	if (n >= 0)
-		return;
-	all.kind = LK_NONE;	/* rather too little than too much */
-	if (!s.lost)
-		held_lose(o->held, k->ino);
-	tell(o, LK_TRY, 0, &all, 0, unheard, NULL);
+	if (n < 0) {
+		all.kind = LK_NONE;	/* rather too little than too much */
+		if (!s.lost)
+			held_lose(o->held, k->ino);
+		tell(o, LK_TRY, 0, &all, 0, unheard, NULL);
+	}
+	pthread_mutex_unlock(&o->waits->order);
 }
 
 static void cancel_quietly(struct lock_call *lc)
@@ -217,11 +232,28 @@ static void refused(struct lock_call *lc, int err)
 	lock_end(lc, err);
 }
 
+/* A circle may be one of names only: an OFD lock's owner is the number of an
+ * open file, which the next file may have before the kernel tells of the
+ * close.  That is over soon; a true one stays. */
+static int ask_once_more(struct lock_call *lc)
+{
+	struct lock_waits *w = waits_of(lc);
+	int more;
+
+	pthread_mutex_lock(&w->lock);
+	more = lc->active && !lc->interrupted && !lc->replied &&
+	       lc->circles++ < CIRCLE_TRIES;
+	pthread_mutex_unlock(&w->lock);
+	if (more)
+		tell(lc->c->ops, lc->op, lc->ticket, &lc->k, 0, answered, lc);
+	return more;
+}
+
 void lock_decided(struct lock_call *lc, enum lk_state state)
 {
 	if (state == LK_GRANTED)
 		granted(lc);
-	else
+	else if (state != LK_DEADLOCK || !ask_once_more(lc))
 		refused(lc, errno_of(state));
 }
 
@@ -322,6 +354,7 @@ void lock_ask(struct lock_call *lc)
 	struct lock_waits *w = waits_of(lc);
 	int gone;
 
+	pthread_mutex_lock(&w->order);
 	pthread_mutex_lock(&w->lock);
 	gone = lc->interrupted;
 	if (!gone) {
@@ -329,33 +362,42 @@ void lock_ask(struct lock_call *lc)
 		TAILQ_INSERT_TAIL(&w->active, lc, link);
 	}
 	pthread_mutex_unlock(&w->lock);
-	if (gone)
-		lock_end(lc, -EINTR);
-	else
+	if (!gone)
 		tell(lc->c->ops, lc->op, lc->ticket, &lc->k, 0, answered, lc);
+	pthread_mutex_unlock(&w->order);
+	if (!gone)
+		return;
+	/* for what was given up first */
+	lock_give_back(lc->c->ops, &lc->k);
+	lock_end(lc, -EINTR);
 }
 
-/* Give up, as far as this mount knows: @k becomes what it says.  Locks of the
- * same owner that are under way may be noted after it, but were asked for
- * before.  -ENOLCK: no memory to cut a range in two. */
-static int give_up(struct lock_call *lc, const struct m_byte_lock *k)
+/* Requests of the same owner that are under way may be noted after @k was
+ * given up, but were asked for before.  Locked. */
+static void mark_crossed(struct lock_waits *w, const struct m_byte_lock *k)
 {
-	struct lock_waits *w = waits_of(lc);
 	struct lock_call *x;
-	int err;
 
-	pthread_mutex_lock(&w->lock);
-	if (lc->closed)
-		err = held_drop(lc->c->ops->held, k);
-	else
-		err = held_set(lc->c->ops->held, k, lc->handle);
 	TAILQ_FOREACH(x, &w->active, link)
 		if (x->k.ino == k->ino && x->k.space == k->space &&
 		    x->k.owner == k->owner && x->k.start <= k->end &&
 		    k->start <= x->k.end)
 			x->crossed = 1;
+}
+
+/* Give up, as far as this mount knows: @k becomes what it says.  -ENOLCK: no
+ * memory to cut a range in two. */
+static int give_up(struct lock_call *lc, const struct m_byte_lock *k)
+{
+	struct lock_waits *w = waits_of(lc);
+	int err;
+
+	pthread_mutex_lock(&w->lock);
+	err = held_set(lc->c->ops->held, k, lc->handle);
+	if (!err)
+		mark_crossed(w, k);
 	pthread_mutex_unlock(&w->lock);
-	return err;
+	return err ? -ENOLCK : 0;
 }
 
 static void released(void *arg, int err, const struct rpc_answer *ra)
@@ -366,27 +408,64 @@ static void released(void *arg, int err, const struct rpc_answer *ra)
 	lock_end(lc, lc->flush_err ? lc->flush_err : err);
 }
 
+static void let_be_written(struct ops *o, uint64_t ino)
+{
+	if (held_is_sound(o->held, ino))
+		files_fence(o->files, ino, 0);
+}
+
+static void release_one(struct lock_call *lc)
+{
+	struct ops *o = lc->c->ops;
+	struct held_state s;
+	int err;
+
+	pthread_mutex_lock(&o->waits->order);
+	held_look(o->held, &lc->k, &s);
+	err = give_up(lc, &lc->k);
+	if (!err && !s.lost)
+		tell(o, LK_TRY, lc->ticket, &lc->k, 0, released, lc);
+	pthread_mutex_unlock(&o->waits->order);
+	if (!err && s.lost)
+		let_be_written(o, lc->k.ino);
+	if (err || s.lost)
+		lock_end(lc, err ? err : lc->flush_err);
+}
+
+/* What was locked again since by another file stays; the kernel waits for no
+ * answer. */
+static void release_handle(struct lock_call *lc)
+{
+	struct ops *o = lc->c->ops;
+	struct m_byte_lock *v;
+	uint32_t n;
+
+	pthread_mutex_lock(&o->waits->order);
+	pthread_mutex_lock(&o->waits->lock);
+	if (held_drop_handle(o->held, lc->k.ino, lc->handle, &v, &n))
+		log_error("no memory to list what a closed file had locked: "
+			  "the tracker keeps it until the next connection");
+	for (uint32_t i = 0; i < n; i++)
+		mark_crossed(o->waits, &v[i]);
+	pthread_mutex_unlock(&o->waits->lock);
+	for (uint32_t i = 0; i < n; i++)
+		tell(o, LK_TRY, 0, &v[i], 0, unheard, NULL);
+	pthread_mutex_unlock(&o->waits->order);
+	free(v);
+	let_be_written(o, lc->k.ino);
+	lock_end(lc, 0);
+}
+
 /* What was written is committed, or lost: the lock goes either way. */
 void lock_release_flushed(void *arg, int err)
 {
 	struct lock_call *lc = arg;
-	struct ops *o = lc->c->ops;
-	struct held_state s;
 
 	lc->flush_err = err;
-	held_look(o->held, &lc->k, &s);
-	err = give_up(lc, &lc->k);
-	if (err) {
-		lock_end(lc, err == -EEXIST ? 0 : -ENOLCK);
-		return;
-	}
-	if (s.lost) {
-		if (held_is_sound(o->held, lc->k.ino))
-			files_fence(o->files, lc->k.ino, 0);
-		lock_end(lc, lc->flush_err);
-		return;
-	}
-	tell(o, LK_TRY, lc->ticket, &lc->k, 0, released, lc);
+	if (lc->closed)
+		release_handle(lc);
+	else
+		release_one(lc);
 }
 
 /* flock(2) gives up the old lock before it asks for the new one; fcntl(2)'s

@@ -101,37 +101,78 @@ static void pieces_tell_all_of_a_range(void **state)
 	free(v);
 }
 
+static uint32_t dropped(uint64_t handle, struct m_byte_lock **v)
+{
+	uint32_t n;
+
+	assert_int_equal(held_drop_handle(h, INO, handle, v, &n), 0);
+	return n;
+}
+
 static void a_close_takes_what_its_handle_locked(void **state)
 {
-	struct m_byte_lock k;
+	struct m_byte_lock *v;
 
 	(void)state;
 	hold(P, LK_WRITE, 0, 9, 1);
+	hold(P, LK_READ, 50, 59, 1);
 	hold(Q, LK_WRITE, 10, 19, 2);
-	assert_false(held_take_handle(h, INO, 3, &k));
-	assert_true(held_take_handle(h, INO, 1, &k));
-	assert_int_equal(k.owner, P);
-	assert_false(held_take_handle(h, INO, 1, &k));
-	assert_int_equal(held_drop(h, &k), 0);
+	assert_false(held_by_handle(h, INO, 3));
+	assert_true(held_by_handle(h, INO, 1));
+	assert_int_equal(dropped(1, &v), 2);
+	assert_int_equal(v[0].owner, P);
+	assert_int_equal(v[0].kind, LK_NONE);
+	assert_int_equal(v[1].start, 50);
+	assert_int_equal(v[1].end, 59);
+	free(v);
+	assert_false(held_by_handle(h, INO, 1));
 	assert_int_equal(strongest(P), LK_NONE);
 	assert_int_equal(strongest(Q), LK_WRITE);
 	assert_int_equal(listed(), 1);
-	assert_int_equal(held_drop(h, &k), 0);
+	assert_int_equal(dropped(1, &v), 0);
+	free(v);
 }
 
 /* The owner is an open file's address, used again before the close came. */
 static void what_was_locked_again_stays(void **state)
 {
-	struct m_byte_lock k, same = lock(P, LK_WRITE, 0, 9);
+	struct m_byte_lock *v, pieces = lock(P, LK_READ, 0, 19);
 
 	(void)state;
 	hold(P, LK_WRITE, 0, 9, 1);
-	assert_true(held_again(h, &same, 2));
-	assert_false(held_take_handle(h, INO, 1, &k));
-	assert_true(held_take_handle(h, INO, 2, &k));
-	assert_true(held_again(h, &same, 3));
-	assert_int_equal(held_drop(h, &k), -EEXIST);
+	hold(P, LK_WRITE, 4, 13, 2);
+	assert_int_equal(held_pieces(h, &pieces, &v), 2);
+	assert_int_equal(v[0].kind, LK_WRITE);
+	assert_int_equal(v[0].end, 13);
+	free(v);
+	assert_int_equal(dropped(1, &v), 1);
+	assert_int_equal(v[0].start, 0);
+	assert_int_equal(v[0].end, 3);
+	free(v);
+	assert_int_equal(listed(), 1);
 	assert_int_equal(strongest(P), LK_WRITE);
+	assert_int_equal(dropped(2, &v), 1);
+	assert_int_equal(v[0].start, 4);
+	free(v);
+	assert_int_equal(listed(), 0);
+}
+
+/* Nor is what was lost told to the tracker. */
+static void a_release_is_of_all_handles(void **state)
+{
+	struct m_byte_lock *v;
+
+	(void)state;
+	hold(P, LK_WRITE, 0, 9, 1);
+	hold(P, LK_READ, 20, 29, 2);
+	hold(P, LK_NONE, 5, 24, 3);
+	assert_int_equal(listed(), 2);
+	held_lose(h, INO);
+	assert_int_equal(dropped(1, &v), 0);
+	free(v);
+	assert_false(held_is_sound(h, INO));
+	hold(P, LK_NONE, 0, LOCKSET_END, 3);
+	assert_true(held_is_sound(h, INO));
 }
 
 static void again_is_only_the_same(void **state)
@@ -146,9 +187,13 @@ static void again_is_only_the_same(void **state)
 	assert_false(held_again(h, &weaker, 2));
 	assert_false(held_again(h, &longer, 2));
 	assert_false(held_again(h, &other, 2));
-	assert_true(held_again(h, &same, 2));
-	held_lose(h, INO);
+	assert_false(held_again(h, &weaker, 1));
+	assert_false(held_again(h, &longer, 1));
+	assert_false(held_again(h, &other, 1));
 	assert_false(held_again(h, &same, 2));
+	assert_true(held_again(h, &same, 1));
+	held_lose(h, INO);
+	assert_false(held_again(h, &same, 1));
 }
 
 static void there_is_a_most(void **state)
@@ -191,6 +236,7 @@ int main(void)
 		TEST(pieces_tell_all_of_a_range),
 		TEST(a_close_takes_what_its_handle_locked),
 		TEST(what_was_locked_again_stays),
+		TEST(a_release_is_of_all_handles),
 		TEST(again_is_only_the_same),
 		TEST(there_is_a_most),
 		TEST(shared_memory_is_known_by_its_name),

@@ -532,6 +532,26 @@ static void grace_ends(void **state)
 	assert_int_equal(last_state, LK_REFUSED);
 }
 
+/* An OFD lock's owner is the number of an open file, which the next file, of
+ * any process, may have before the close is told: that is no circle. */
+static void a_number_used_again_is_no_circle(void **state)
+{
+	enum { NUMBER = 1, OTHER = 2 };
+	struct m_byte_lock mine = lk(1, LK_WRITE, NUMBER, 0, 0),
+			   others = lk(2, LK_WRITE, OTHER, 0, 0),
+			   for_mine = lk(1, LK_WRITE, OTHER, 0, 0),
+			   for_others = lk(2, LK_WRITE, NUMBER, 0, 0);
+
+	(void)state;
+	others.pid = for_mine.pid = 102;
+	assert_int_equal(locks_ask(l, 1, 1, &mine, 1), LK_GRANTED);
+	assert_int_equal(locks_ask(l, 1, 2, &others, 1), LK_GRANTED);
+	assert_int_equal(locks_ask(l, 1, 3, &for_mine, 1), LK_WAITS);
+	assert_int_equal(locks_ask(l, 1, 4, &for_others, 1), LK_DEADLOCK);
+	for_others.pid = 103;
+	assert_int_equal(locks_ask(l, 1, 5, &for_others, 1), LK_WAITS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -542,6 +562,8 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(lost_is_lost, setup, teardown),
 		cmocka_unit_test_setup_teardown(grace_ends, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_number_used_again_is_no_circle, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -75,6 +75,14 @@ int locks_may(const struct lk_file *f, const struct lk_session *s,
 
 STAILQ_HEAD(todo, lk_wait);
 
+/* An owner is a process, or a number that one open file had (an OFD lock) and
+ * the next one has: another process's, as often as not. */
+static int one_process(const struct lk_holder *h, const struct lk_wait *w)
+{
+	return h->session == w->session && h->owner == w->k.owner &&
+	       (h->pid == w->k.pid || !h->pid || !w->k.pid);
+}
+
 /* What @h's owner waits for is to be looked at. */
 static void add_waits(struct locks *l, const struct lk_holder *h,
 		      struct todo *todo)
@@ -82,8 +90,8 @@ static void add_waits(struct locks *l, const struct lk_holder *h,
 	struct lk_wait *w;
 
 	TAILQ_FOREACH(w, &h->session->waits, by_session) {
-		if (w->k.owner != h->owner || w->k.space != LK_FCNTL ||
-		    w->once || w->mark == l->mark)
+		if (!one_process(h, w) || w->k.space != LK_FCNTL || w->once ||
+		    w->mark == l->mark)
 			continue;
 		w->mark = l->mark;
 		STAILQ_INSERT_TAIL(todo, w, todo);
@@ -107,8 +115,7 @@ int locks_circle(struct locks *l, struct lk_wait *from)
 					      locks_against(h, w->session->id,
 							    &w->k)))
 				continue;
-			if (h->session == from->session &&
-			    h->owner == from->k.owner)
+			if (one_process(h, from))
 				return 1;
 			add_waits(l, h, &todo);
 		}

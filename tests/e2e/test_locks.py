@@ -267,7 +267,7 @@ def test_the_close_before_does_not_release(pair, call):
            "    os.close(mine)\n" \
            "print(both)\n"
     crowd = [subprocess.Popen([sys.executable, "-c", code, *(f"{d}/f{k}" for d in pair)], text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for k in range(8)]
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for k in range(32)]
     try:
         assert [p.communicate(timeout=60 * SLOWER)[0] for p in crowd] == ["0\n"] * len(crowd)
     finally:
