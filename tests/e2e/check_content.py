@@ -1,6 +1,7 @@
 """The kinds of the checker of mounts that are about files' bytes; see check_engine.py."""
 import mmap
 import os
+import re
 
 from check_engine import Kind
 from check_kinds import PAGE, SLOT, get, put
@@ -21,10 +22,13 @@ class Truncate(Kind):
     full = 5 * PAGE
 
     def told(self, data):
-        """Content as [size, bytes of the letter, the letter]: it is letters, then zeros."""
-        letters = len(data.rstrip(b"\0"))
-        uniform = len(set(data[:letters])) <= 1
-        return [len(data), letters, data[:1].decode() if uniform and letters else "mixed" if letters else ""]
+        """Content as [size, bytes of the letter, the letter]: it is letters, then zeros.
+        Anything else is told by its runs: "a0b" is some a, then zeros, then some b."""
+        letters = data.rstrip(b"\0")
+        runs = letters[:1]
+        if letters.count(runs) < len(letters):
+            runs = re.sub(rb"(.)\1+", rb"\1", letters, flags=re.DOTALL).replace(b"\0", b"0")
+        return [len(data), len(letters), runs.decode()]
 
     def row(self, v):
         return ("write anew", "truncate shrink", "truncate grow")[v % 3]
@@ -52,12 +56,16 @@ class Truncate(Kind):
 
     def between(self, look, v, saw):
         """An open with O_TRUNC is a change, the write another; and a read that
-        meets a change may get the size of the one and the bytes of the other."""
+        meets a change may get the size of the one and the bytes of the other,
+        or zeros at the end of the last page that stays and whole ones after
+        it (ext4 shows that, too)."""
         size, letters = [max(x) for x in zip(self.facts(v - 1), self.facts(v))]
         if "read" not in look:
             return v % 3 == 0 and saw in (0, self.full)
-        return (isinstance(saw, list) and saw[0] <= size and saw[1] <= letters and
-                saw[2] in ("", self.letter(v - 1), self.letter(v)))
+        runs = ["", self.letter(v - 1), self.letter(v)]
+        if v % 3 == 1:
+            runs.append(f"{self.letter(v)}0{self.letter(v)}")
+        return (isinstance(saw, list) and saw[0] <= size and saw[1] <= letters and saw[2] in runs)
 
     def change(self, m, v):
         if v % 3 == 0:
