@@ -32,7 +32,7 @@ enum {
 	 * and the permission check that follows are one question. */
 	OPS_ATTR_US = 1000,
 	OPS_FORGETTERS = 4,	/* threads that make the kernel forget pages */
-	OPS_FORGET_MS = 200,	/* how long a revocation waits for them */
+	OPS_FORGET_MS = 1000,	/* how long a revocation waits for them */
 	OPS_LEARN_MS = 200,	/* how long one waits for sizes to be learned */
 	OPS_LEARNED = 1024,	/* files of which that is remembered */
 	OPS_STATFS_MS = 1000,	/* how long an answer of statfs is used */

@@ -7,7 +7,9 @@
  *
  * That waits for reads of these pages that are under way, and for dirty ones
  * to be written, which may wait for the tracker: it is done by threads of its
- * own, for which a revocation waits a little, but not for ever.
+ * own, for which a revocation waits, but not for ever.  (A circle of that is
+ * rare: it takes two mounts that each read what both of them are changing.  A
+ * thread that only comes late on a busy machine is not: so it is a second.)
  *
  * It waits at all because the kernel then also throws away the answer to any
  * question for attributes that is under way, and goes by the old size.  That
