@@ -361,6 +361,15 @@ void ops_learn_sizes(struct ops *o, struct sizes *sizes)
 	o->sizes = sizes;
 }
 
+/* A directory that is elsewhere now, among these. */
+static void places_gone(struct ops *o, const uint64_t *inos, uint32_t n)
+{
+	uint64_t until_ms = now_ms() + OPS_LEARN_MS;
+
+	for (uint32_t i = 0; o->sizes && i < n; i++)
+		sizes_place(o->sizes, ops_fuse_ino(o, inos[i]), until_ms);
+}
+
 void ops_kernel_revoked(struct ops *o, const uint64_t *inos, uint32_t n,
 			uint8_t also)
 {
@@ -374,6 +383,8 @@ void ops_kernel_revoked(struct ops *o, const uint64_t *inos, uint32_t n,
 	attrs_gone(o, inos, n, &list);
 	tell(o, &list, TELL_MS);
 	told_list_fini(&list);
+	if (also & REVOKE_MOVED)
+		places_gone(o, inos, n);
 }
 
 void call_answered(struct call *c, int err)

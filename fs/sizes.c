@@ -8,8 +8,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -30,9 +32,11 @@ enum {
 	END_MS = 1000, STEP_MS = 5,
 };
 
+enum what { ATTRIBUTES, AND_PAGES, PLACE };
+
 struct ask {
 	uint64_t number, ino;
-	int pages;
+	enum what what;
 };
 
 struct got {
@@ -52,7 +56,7 @@ struct sizes {
 
 /* The kernel forgets the file's pages by that (see opened()), before the size
  * grows: it has filled them with zeros to their end, and would show these. */
-static int open_inode(uint64_t ino, int pages)
+static int open_inode(uint64_t ino, enum what what)
 {
 	union {
 		struct file_handle h;
@@ -68,9 +72,10 @@ static int open_inode(uint64_t ino, int pages)
 	memcpy(u.room + offsetof(struct file_handle, f_handle), words,
 	       sizeof(words));
 	return open_by_handle_at(AT_FDCWD, &u.h,
-				 pages ? O_RDONLY | O_NOATIME | O_NONBLOCK |
-						 O_CLOEXEC
-				       : O_PATH | O_CLOEXEC);
+				 what == AND_PAGES
+					 ? O_RDONLY | O_NOATIME | O_NONBLOCK |
+						   O_CLOEXEC
+					 : O_PATH | O_CLOEXEC);
 }
 
 /* One asks the daemon, the other shows whether the kernel took that in. */
@@ -93,6 +98,41 @@ static int stat_twice(int fd)
 	return -EAGAIN;
 }
 
+/* Where the kernel has it, without asking the daemon; only a directory is in
+ * one place. */
+static int place_of(int fd, char *path, size_t len)
+{
+	char link[64];
+	struct statx kept;
+	ssize_t n;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE,
+		  &kept))
+		return -errno;
+	if (!S_ISDIR(kept.stx_mode))
+		return -ENOTDIR;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, len - 1);
+	if (n < 0)
+		return -errno;
+	path[n] = '\0';
+	return 0;
+}
+
+/* Takes @fd: as long as it is open the kernel could not let the place go. */
+static int look_there(int fd)
+{
+	char path[PATH_MAX];
+	struct statx there;
+	int err = place_of(fd, path, sizeof(path));
+
+	close(fd);
+	if (!err && statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_TYPE,
+			  &there) && errno != ENOENT)
+		err = -errno;
+	return err == -ENOTDIR ? 0 : err;
+}
+
 /* The working directory says on which mount: what else could, an open
  * directory, would ask the daemon to open it. */
 static int learn(const char *dir, const struct ask *a)
@@ -101,10 +141,15 @@ static int learn(const char *dir, const struct ask *a)
 
 	if (chdir(dir))
 		return -errno;
-	fd = open_inode(a->ino, a->pages);
-	err = fd < 0 ? -errno : stat_twice(fd);
-	if (fd >= 0)
+	fd = open_inode(a->ino, a->what);
+	if (fd < 0) {
+		err = -errno;
+	} else if (a->what == PLACE) {
+		err = look_there(fd);
+	} else {
+		err = stat_twice(fd);
 		close(fd);
+	}
 	if (chdir("/"))
 		_exit(1);
 	return err;
@@ -224,10 +269,10 @@ static void give_up(struct sizes *s, int err)
 		 strerror(-err));
 }
 
-int sizes_learn(struct sizes *s, uint64_t fuse_ino, int pages,
-		uint64_t until_ms)
+static int have_asked(struct sizes *s, uint64_t fuse_ino, enum what what,
+		      uint64_t until_ms)
 {
-	struct ask a = { s->number + 1, fuse_ino, pages };
+	struct ask a = { s->number + 1, fuse_ino, what };
 	struct got g = { 0 };
 	int err = 0;
 
@@ -248,4 +293,16 @@ int sizes_learn(struct sizes *s, uint64_t fuse_ino, int pages,
 	if (err == -EPERM || err == -EPIPE)
 		give_up(s, err);
 	return err;
+}
+
+int sizes_learn(struct sizes *s, uint64_t fuse_ino, int pages,
+		uint64_t until_ms)
+{
+	return have_asked(s, fuse_ino, pages ? AND_PAGES : ATTRIBUTES,
+			  until_ms);
+}
+
+int sizes_place(struct sizes *s, uint64_t fuse_ino, uint64_t until_ms)
+{
+	return have_asked(s, fuse_ino, PLACE, until_ms);
 }

@@ -1,6 +1,6 @@
 /*
- * sizes -- the kernel learns of a file's size, or owner, now, whoever else is
- * asking.
+ * sizes -- the kernel learns of a file's size, or owner, or of a directory's
+ * place, now, whoever else is asking.
  *
  * The kernel throws an answer for attributes away when the inode is
  * invalidated while it is under way; lseek(SEEK_END) and read(2) then go by
@@ -8,6 +8,8 @@
  * to it sets a size, but a stat(2) does.  So before an open file is
  * invalidated somebody opens it, which makes the kernel forget its pages, and
  * stats it.  Likewise it refuses a chmod(2) by the owner that it saw last.
+ * And a directory that it has in one place it cannot find in another while it
+ * renames (ESTALE): so somebody looks where it believes that it is.
  *
  * That is a process of its own: a thread that waits for an answer of its own
  * process cannot be killed, nor could the process then.  It goes by file
@@ -45,5 +47,9 @@ pid_t sizes_pid(const struct sizes *s);
  */
 int sizes_learn(struct sizes *s, uint64_t fuse_ino, int pages,
 		uint64_t until_ms);
+
+/* If @fuse_ino is a directory the kernel no longer believes it to be where it
+ * was, unless it is there.  Waits and fails as sizes_learn(). */
+int sizes_place(struct sizes *s, uint64_t fuse_ino, uint64_t until_ms);
 
 #endif

@@ -98,8 +98,9 @@ enum clear_bits { CLEAR_SUID = 1, CLEAR_SGID = 2 };
 
 /* m_revoke.also, beside dropping what is cached: the kernel is to look names
  * up again, as with them it learns the owner, by which it refuses without
- * asking; and is to learn the owner of what it reached without a name. */
-enum revoke_bits { REVOKE_NAMES = 1, REVOKE_OWNER = 2 };
+ * asking; is to learn the owner of what it reached without a name; is to
+ * notice that a directory is elsewhere now, as it cannot while it renames. */
+enum revoke_bits { REVOKE_NAMES = 1, REVOKE_OWNER = 2, REVOKE_MOVED = 4 };
 
 /* m_setxattr.flags, beside XATTR_CREATE and XATTR_REPLACE: an ACL was set by
  * somebody who is not in the file's group. */

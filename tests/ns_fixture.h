@@ -352,6 +352,15 @@ static inline int fix_was_touched(const struct fix *f, uint64_t ino)
 	return 0;
 }
 
+/* The enum revoke_bits with which it was. */
+static inline uint8_t fix_also(const struct fix *f, uint64_t ino)
+{
+	for (unsigned i = 0; i < f->t.n; i++)
+		if (f->t.ino[i] == ino)
+			return f->t.also[i];
+	return 0;
+}
+
 /* A slice of a new chunk of just its bytes; its MD5 is made of its id. */
 static inline struct m_push fix_push(struct fix *f, uint64_t slot,
 				     uint32_t pos, uint32_t len)

@@ -282,7 +282,8 @@ static void the_oldest_go_when_there_are_too_many(void **state)
 
 static void give_away(uint64_t ino, uint64_t order)
 {
-	assert_int_equal(leases_touch(l, &a, ino, 1, order, &w), 0);
+	assert_int_equal(leases_touch(l, &a, ino,
+				      REVOKE_NAMES | REVOKE_OWNER, order, &w), 0);
 }
 
 static void an_owner_is_told_to_all_that_know_it(void **state)
@@ -307,6 +308,24 @@ static void an_owner_is_told_to_all_that_know_it(void **state)
 	give_away(5, 4);
 	assert_int_equal(w.n, 0);	/* it does not know it any more */
 	assert_null(leases_unsent(l));
+}
+
+static void a_place_is_told_to_all_that_know_it(void **state)
+{
+	struct revoke *r;
+
+	(void)state;
+	grant(&b, 5);
+	touch(&a, 5, 1);
+	leases_acked(l, sent(&b), NULL, 0);
+	for (int i = 0; i < 2; i++) {	/* it still knows it after that */
+		assert_int_equal(leases_touch(l, &a, 5, REVOKE_MOVED, 2, &w),
+				 0);
+		assert_int_equal(w.n, 1);
+		r = sent(&b);
+		assert_int_equal(r->also, REVOKE_MOVED);
+		leases_acked(l, r, NULL, 0);
+	}
 }
 
 static void an_owner_that_changed_behind_another_change(void **state)
@@ -375,6 +394,7 @@ int main(void)
 		TEST(a_lease_granted_since_outlives_the_acknowledgement),
 		TEST(granted_and_touched_twice_in_a_batch),
 		TEST(an_owner_is_told_to_all_that_know_it),
+		TEST(a_place_is_told_to_all_that_know_it),
 		TEST(an_owner_that_changed_behind_another_change),
 		TEST(an_owner_is_told_where_it_is_open),
 		TEST(what_is_known_is_bounded),

@@ -367,12 +367,15 @@ static void rename_moves(void **state)
 	assert_true(r.parent.ino == a && r.newparent.ino == b);
 	assert_true(fix_was_touched(f, a) && fix_was_touched(f, b) &&
 		    fix_was_touched(f, file));
+	assert_int_equal(fix_also(f, file), 0);
 	assert_true(r.attr.ctime_ns > was.ctime_ns);
 	assert_int_equal(r.attr.mtime_ns, was.mtime_ns);
 	assert_int_equal(r.parent.mtime_ns, r.attr.ctime_ns);
 	assert_int_equal(r.newparent.mtime_ns, r.attr.ctime_ns);
 
 	assert_int_equal(fix_rename(f, a, "sub", b, "sub2", 0, &r), 0);
+	assert_int_equal(fix_also(f, sub), REVOKE_MOVED);
+	assert_int_equal(fix_also(f, b), 0);
 	assert_int_equal(r.parent.nlink, 2);
 	assert_int_equal(r.newparent.nlink, 3);
 	assert_int_equal(fix_attr(f, a).nlink, 2);
@@ -380,6 +383,7 @@ static void rename_moves(void **state)
 	/* within one directory */
 	assert_int_equal(fix_rename(f, b, "sub2", b, "sub3", 0, &r), 0);
 	assert_int_equal(fix_lookup(f, b, "sub3"), sub);
+	assert_int_equal(fix_also(f, sub), 0);
 	assert_int_equal(fix_attr(f, b).nlink, 3);
 	assert_int_equal(fix_rename(f, b, "none", a, "x", 0, NULL), -ENOENT);
 	assert_int_equal(fix_rename(f, file, "x", a, "x", 0, NULL), -ENOTDIR);

@@ -42,6 +42,7 @@ static void its_error_comes_back(void **state)
 {
 	(void)state;
 	assert_int_equal(learn(LONG_MS), -ENOENT);
+	assert_int_equal(sizes_place(s, INO, now_ms() + LONG_MS), -ENOENT);
 	assert_int_equal(learn(LONG_MS), -ENOENT);
 }
 

@@ -31,8 +31,10 @@ static int bereave(struct core *c, struct req *r, uint64_t ino,
 	for (unsigned i = 0; i < t->n; i++)
 		if (t->ino[i] == ino)
 			return 0;
-	if (t->n < NS_TOUCHED_MAX)
-		t->ino[t->n++] = ino;
+	if (t->n < NS_TOUCHED_MAX) {
+		t->ino[t->n] = ino;
+		t->also[t->n++] = 0;
+	}
 	return 0;
 }
 

@@ -25,7 +25,7 @@ void core_withhold(struct core *c, struct req *r, struct out *o,
 
 	for (unsigned i = 0; !err && i < t->n; i++)
 		err = leases_touch(c->leases, h, t->ino[i],
-				   t->ino[i] == t->owner, o->order, &o->wait);
+				   t->also[i], o->order, &o->wait);
 	if (!err && t->n)
 		err = leases_wait_assumed(c->leases, h, &o->wait);
 	if (err)

@@ -234,7 +234,7 @@ static struct revoke *revoke_for(struct leases *l, struct holder *h,
 	return h->gather;
 }
 
-/* End a read lease; and, if there is something to do @also, what is known. */
+/* End a read lease; and, if names are to be looked up again, what is known. */
 static int lease_revoke(struct leases *l, struct lease *e, uint8_t also,
 			uint64_t order)
 {
@@ -250,7 +250,7 @@ static int lease_revoke(struct leases *l, struct lease *e, uint8_t also,
 		return err;
 	e->revoke = r;
 	r->also |= also;
-	if (also)
+	if (also & REVOKE_NAMES)
 		lease_know(e, 0);
 	e->read = 0;
 	return 0;
@@ -435,9 +435,8 @@ int leases_end(struct leases *l, struct holder *h, uint64_t ino,
 }
 
 int leases_touch(struct leases *l, const struct holder *by, uint64_t ino,
-		 int owner, uint64_t order, struct waiter *w)
+		 uint8_t also, uint64_t order, struct waiter *w)
 {
-	const uint8_t also = owner ? REVOKE_NAMES | REVOKE_OWNER : 0;
 	struct inode *i = inode_find(l, ino);
 	struct lease *e;
 	int err = 0;
@@ -447,7 +446,7 @@ int leases_touch(struct leases *l, const struct holder *by, uint64_t ino,
 	LIST_FOREACH(e, &i->leases, of_inode) {
 		if (e->holder == by)
 			continue;
-		if (e->read || (owner && (e->known || e->open)))
+		if (e->read || (also && (e->known || e->open)))
 			err = lease_revoke(l, e, also, order);
 		if (!err && e->revoke)
 			err = wait_for(e->revoke, w);

@@ -18,9 +18,10 @@
  *
  * A holder knows an inode from when it was granted a lease, also after that
  * has ended: its kernel still has the owner that it saw, and may go by that
- * when it walks over a name that it may believe.  So a change of the owner is
- * told to all that know the inode (leases_touch() with @owner), and then they
- * do not any more.
+ * when it walks over a name that it may believe; and it has a directory where
+ * it last saw it.  So a change of either is told to all that know the inode
+ * (leases_touch() with @also).  After one of the owner they do not know it any
+ * more: names are looked up again, which grants a lease.
  *
  * Failure: a holder that stays silent is dropped by the caller when its time
  * is over; leases_drop() ends all that it had and all that waits for it.
@@ -104,10 +105,10 @@ int leases_held(const struct leases *l, uint64_t ino);
 
 void waiter_init(struct waiter *w);
 void waiter_fini(struct waiter *w);
-/* @ino was changed by @by, at the moment @order (grows), @owner: in what the
- * kernel judges by; @w waits for all others. */
+/* @ino was changed by @by, at the moment @order (grows); @also, enum
+ * revoke_bits, is told to all that know it; @w waits for all others. */
 int leases_touch(struct leases *l, const struct holder *by, uint64_t ino,
-		 int owner, uint64_t order, struct waiter *w);
+		 uint8_t also, uint64_t order, struct waiter *w);
 /* Revoke @h's own lease: what it was told of @ino may be old. */
 int leases_end(struct leases *l, struct holder *h, uint64_t ino,
 	       uint64_t order);

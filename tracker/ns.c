@@ -67,15 +67,23 @@ int ns_name_check(struct str name)
 	return 0;
 }
 
+void ns_touch_also(struct ns_touched *t, uint64_t ino, uint8_t also)
+{
+	unsigned i = 0;
+
+	while (i < t->n && t->ino[i] != ino)
+		i++;
+	if (i == t->n) {
+		assert(t->n < NS_TOUCHED_MAX);
+		t->ino[t->n] = ino;
+		t->also[t->n++] = 0;
+	}
+	t->also[i] |= also;
+}
+
 void ns_touch(struct ns_touched *t, uint64_t ino)
 {
-	unsigned i;
-
-	for (i = 0; i < t->n; i++)
-		if (t->ino[i] == ino)
-			return;
-	assert(t->n < NS_TOUCHED_MAX);
-	t->ino[t->n++] = ino;
+	ns_touch_also(t, ino, 0);
 }
 
 void ns_touch_attr(struct ns_touched *t, const struct m_attr *was,
@@ -83,10 +91,10 @@ void ns_touch_attr(struct ns_touched *t, const struct m_attr *was,
 {
 	const uint32_t bits = S_ISUID | S_ISGID | S_ISVTX;
 
-	ns_touch(t, is->ino);
-	if (was->uid != is->uid || was->gid != is->gid ||
-	    ((was->mode ^ is->mode) & bits))
-		t->owner = is->ino;
+	int owner = was->uid != is->uid || was->gid != is->gid ||
+		    ((was->mode ^ is->mode) & bits);
+
+	ns_touch_also(t, is->ino, owner ? REVOKE_NAMES | REVOKE_OWNER : 0);
 }
 
 /* ------------------------------------------------------------------ times */
@@ -352,7 +360,6 @@ int ns_op_begin(struct ns *ns, struct ns_undo *u, const struct ns_touched *t)
 		.cookie_mark = ns->cookie.mark,
 		.chunk_mark = ns->chunk_mark,
 		.touched = t ? t->n : 0,
-		.owner = t ? t->owner : 0,
 	};
 	return db_op_begin(ns->db);
 }
@@ -370,10 +377,8 @@ int ns_op_end(struct ns *ns, const struct ns_undo *u, struct ns_touched *t,
 	ns->ino.mark = u->ino_mark;
 	ns->cookie.mark = u->cookie_mark;
 	ns->chunk_mark = u->chunk_mark;
-	if (t) {
+	if (t)
 		t->n = u->touched;
-		t->owner = u->owner;
-	}
 	return err;
 }
 

@@ -44,9 +44,9 @@ struct ns_now {
  * sessions' leases on them are to be revoked before it is answered. */
 struct ns_touched {
 	uint64_t ino[NS_TOUCHED_MAX];
+	uint8_t also[NS_TOUCHED_MAX];	/* enum revoke_bits: what is to be told
+					   to all that ever knew it */
 	unsigned n;
-	uint64_t owner;		/* that of this one, its group, set-ID or
-				   sticky bits changed; or 0 */
 };
 
 struct ns_config {

@@ -71,12 +71,12 @@ struct ns_undo {
 	struct ns_count count;
 	uint64_t ino_mark, cookie_mark, chunk_mark;
 	unsigned touched;
-	uint64_t owner;
 };
 int ns_op_begin(struct ns *ns, struct ns_undo *u, const struct ns_touched *t);
 int ns_op_end(struct ns *ns, const struct ns_undo *u, struct ns_touched *t,
 	      int err);
 void ns_touch(struct ns_touched *t, uint64_t ino);
+void ns_touch_also(struct ns_touched *t, uint64_t ino, uint8_t also);
 void ns_touch_attr(struct ns_touched *t, const struct m_attr *was,
 		   const struct m_attr *is);
 int ns_seq_take(struct ns *ns, struct ns_seq *q, uint64_t *out);

@@ -147,6 +147,12 @@ static int move(struct rename *r, struct ns_now now)
 	return err ? err : ns_inode_unlinked(r->ns, &r->dst, now);
 }
 
+/* A directory that has another parent now. */
+static uint8_t moved(const struct rename *r, const struct ns_inode *in)
+{
+	return r->from != r->to && S_ISDIR(in->a.mode) ? REVOKE_MOVED : 0;
+}
+
 static int change(struct rename *r, struct ns_now now, struct ns_touched *t)
 {
 	int err;
@@ -164,9 +170,11 @@ static int change(struct rename *r, struct ns_now now, struct ns_touched *t)
 		err = ns_inode_put(r->ns, r->to);
 	ns_touch(t, r->m->parent);
 	ns_touch(t, r->m->newparent);
-	ns_touch(t, r->src.a.ino);
+	ns_touch_also(t, r->src.a.ino, moved(r, &r->src));
 	if (r->replaces)
-		ns_touch(t, r->dst.a.ino);
+		ns_touch_also(t, r->dst.a.ino, r->m->flags & EXCHANGE
+						       ? moved(r, &r->dst)
+						       : 0);
 	return err;
 }
 

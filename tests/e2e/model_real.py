@@ -204,8 +204,8 @@ class Real:
 
     def rename(self, old, new, flags):
         """While it renames between directories the kernel cannot learn that
-        another mount has moved a directory that it knows: ESTALE.  It can
-        at any other look-up."""
+        another mount has moved a directory that is in use here: ESTALE.
+        It can at any other look-up."""
         try:
             renameat2(self.at(old), self.at(new), flags)
         except OSError as e:

@@ -8,6 +8,7 @@ import stat
 
 import pytest
 
+from check_kinds import rename2
 from oracle import EXCHANGE, KINDS, NOREPLACE, WHITEOUT, Table, a_swarm
 
 T = Table()
@@ -169,3 +170,38 @@ def test_link_limit(swarm, mounts):
     assert len(os.listdir(dirs[0])) == 65000
     for fd in dirs:
         os.close(fd)
+
+
+@pytest.mark.parametrize("how", ("known", "lease over", "children", "exchanged", "two at once"))
+@pytest.mark.parametrize("to", ("elsewhere", "back"))
+def test_a_directory_that_another_mount_moved(pair, how, to):
+    """Renamed here next, by a kernel that had it where it was and cannot learn better while it renames."""
+    a, b = pair
+    names = ("x", "y") if how == "two at once" else ("x",)
+    for d in ("p", "q", "r"):
+        os.mkdir(f"{a}/{d}")
+    for n in names:
+        os.makedirs(f"{a}/p/{n}/in/deep")
+    os.mkdir(f"{a}/q/other")
+    for path in [f"p/{n}{below}" for n in names for below in ("", "/in", "/in/deep")] + ["q/other"]:
+        os.stat(f"{b}/{path}")
+    if how == "lease over":
+        os.chmod(f"{a}/p/x", 0o700)
+        os.chmod(f"{a}/p", 0o700)
+    if how == "exchanged":
+        rename2(f"{a}/p/x", f"{a}/q/other", EXCHANGE)
+        os.rename(f"{a}/q/other", f"{a}/q/x")
+    else:
+        for n in names:
+            os.rename(f"{a}/p/{n}", f"{a}/q/{n}")
+    new = "p" if to == "back" else "r"
+    if how == "children":
+        os.rename(f"{b}/q/x/in", f"{b}/{new}/x")
+        assert os.listdir(f"{a}/{new}/x") == ["deep"]
+        return
+    if how == "exchanged" and to == "back":
+        os.rename(f"{b}/p/x", f"{b}/r/other")
+    for n in names:
+        os.rename(f"{b}/q/{n}", f"{b}/{new}/{n}")
+    for n in names:
+        assert os.listdir(f"{a}/{new}/{n}/in") == os.listdir(f"{b}/{new}/{n}/in") == ["deep"]
