@@ -165,12 +165,13 @@ static void writes_take_privileges_away(void **state)
 				   fix_t(f)), 0);
 	assert_int_equal(r.attr.mode, S_IFREG | 06755);
 	assert_int_equal(r.attr.has_xattrs, 0);
+	assert_int_equal(fix_also(f, ino), 0);
 	m.clear_suid = 1;
 	m.n_pushes = 0;
 	assert_int_equal(ns_commit(f->ns, &f->a, &m, fix_now(f), &r,
 				   fix_t(f)), 0);
 	assert_int_equal(r.attr.mode, S_IFREG | 0755);
-	assert_true(fix_was_touched(f, ino));
+	assert_int_equal(fix_also(f, ino), REVOKE_NAMES | REVOKE_OWNER);
 	assert_int_equal(set_mode(f, ino, 06755), 0);
 	assert_int_equal(set_caps(f, ino), 0);
 	assert_int_equal(set(f, (struct m_setattr){ .ino = ino, .size = 3,

@@ -284,6 +284,8 @@ static void suid_goes_and_a_digest_too(void **state)
 	assert_int_equal(ns_clone(f->ns, &f->a, &m, fix_now(f), &r, fix_t(f)),
 			 0);
 	assert_int_equal(r.attr.mode, S_IFREG | 0755);
+	assert_int_equal(fix_also(f, (uint64_t)b),
+			 REVOKE_NAMES | REVOKE_OWNER);
 	assert_int_equal(ns_digest(f->ns, (uint64_t)b, &known), 0);
 	assert_int_equal(known.known, 0);
 }

@@ -164,6 +164,8 @@ static void suid_and_capabilities_go(void **state)
 	m.clear_suid = 1;
 	assert_int_equal(ns_allocate(f->ns, &m, fix_now(f), &r, fix_t(f)), 0);
 	assert_int_equal(r.attr.mode, S_IFREG | 0755);
+	assert_int_equal(fix_also(f, (uint64_t)ino),
+			 REVOKE_NAMES | REVOKE_OWNER);
 }
 
 /* More slots than one request may drop: in parts, then the size grows. */

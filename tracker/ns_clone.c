@@ -138,6 +138,7 @@ static int clone_steps(struct cloning *c)
 static int clone_all(struct cloning *c, const struct m_clone *m,
 		     struct ns_touched *t)
 {
+	const struct m_attr was = c->to.a;
 	int err = c->len ? clone_steps(c) : 0;
 
 	if (err || !c->len)
@@ -146,7 +147,7 @@ static int clone_all(struct cloning *c, const struct m_clone *m,
 		ns_kill_suid(&c->to, m->clear_suid & CLEAR_SGID);
 	err = ns_kill_caps(c->ns, &c->to);
 	ns_new_content(&c->to, c->now);
-	ns_touch(t, m->ino);
+	ns_touch_attr(t, &was, &c->to.a);
 	return err ? err : ns_inode_put(c->ns, &c->to);
 }
 

@@ -252,17 +252,17 @@ static int push_all(struct commit *c, const struct m_commit *m)
 static int commit_all(struct commit *c, const struct m_commit *m,
 		      struct ns_touched *t)
 {
-	uint32_t mode = c->in.a.mode;
+	const struct m_attr was = c->in.a;
 	int err;
 
 	c->out->before = c->in.a.version;
 	err = push_all(c, m);
 	if (m->clear_suid)
 		ns_kill_suid(&c->in, m->clear_suid & CLEAR_SGID);
-	if (mode != c->in.a.mode)
+	if (was.mode != c->in.a.mode)
 		ns_set_ctime(&c->in, c->now);
-	if (!err && (m->n_pushes || mode != c->in.a.mode)) {
-		ns_touch(t, m->ino);
+	if (!err && (m->n_pushes || was.mode != c->in.a.mode)) {
+		ns_touch_attr(t, &was, &c->in.a);
 		err = ns_inode_put(c->ns, &c->in);
 	}
 	c->out->attr = c->in.a;

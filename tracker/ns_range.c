@@ -172,6 +172,7 @@ int ns_allocate(struct ns *ns, const struct m_allocate *m, struct ns_now now,
 		struct m_allocate_r *out, struct ns_touched *t)
 {
 	struct ns_inode in;
+	struct m_attr was;
 	struct ns_undo u;
 	uint64_t done;
 	int err;
@@ -183,8 +184,9 @@ int ns_allocate(struct ns *ns, const struct m_allocate *m, struct ns_now now,
 		err = ns_op_begin(ns, &u, t);
 	if (err)
 		return err;
+	was = in.a;
 	err = allocate(ns, &in, m, now, &done);
-	ns_touch(t, m->ino);
+	ns_touch_attr(t, &was, &in.a);
 	err = ns_op_end(ns, &u, t, err);
 	if (!err)
 		*out = (struct m_allocate_r){ .attr = in.a, .done = done };
