@@ -323,6 +323,29 @@ static struct m_byte_lock range_of(const struct held *h, const struct inode *i,
 	};
 }
 
+/* What is to be released as @o goes: all at once, if its owner has nothing by
+ * another file. */
+static uint32_t released(const struct held *h, const struct inode *i,
+			 const struct owner *o, struct m_byte_lock *v)
+{
+	struct m_byte_lock all = range_of(h, i, o, 0);
+	const struct owner *x;
+
+	all.kind = LK_NONE;
+	all.start = 0;
+	all.end = LOCKSET_END;
+	LIST_FOREACH(x, &i->owners, link)
+		if (x != o && is_of(x, &all))
+			break;
+	for (uint32_t n = 0; x && n < o->set.n; n++) {
+		v[n] = range_of(h, i, o, n);
+		v[n].kind = LK_NONE;
+	}
+	if (!x)
+		v[0] = all;
+	return x ? o->set.n : 1;
+}
+
 int held_drop_handle(struct held *h, uint64_t ino, uint64_t handle,
 		     struct m_byte_lock **out, uint32_t *n)
 {
@@ -338,10 +361,8 @@ int held_drop_handle(struct held *h, uint64_t ino, uint64_t handle,
 		next = LIST_NEXT(o, link);
 		if (o->handle != handle)
 			continue;
-		for (uint32_t r = 0; v && !o->lost && r < o->set.n; r++) {
-			v[*n] = range_of(h, i, o, r);
-			v[(*n)++].kind = LK_NONE;
-		}
+		if (v && !o->lost)
+			*n += released(h, i, o, v + *n);
 		owner_free(h, o);
 	}
 	if (i)

@@ -55,7 +55,8 @@ int held_pieces(struct held *h, const struct m_byte_lock *k,
 /* Is anything of @ino locked by @handle? */
 int held_by_handle(struct held *h, uint64_t ino, uint64_t handle);
 /* It was closed: what was locked by it is held no more.  @out, malloc()ed:
- * that, but what was lost, each with kind LK_NONE.  -ENOMEM: not listed. */
+ * what is to be released (of kind LK_NONE), all but what was lost; whole
+ * files where an owner has nothing any more.  -ENOMEM: not listed. */
 int held_drop_handle(struct held *h, uint64_t ino, uint64_t handle,
 		     struct m_byte_lock **out, uint32_t *n);
 
