@@ -302,6 +302,8 @@ static void first_time(struct core *c, struct req *r, uint64_t seq,
 	o = core_put_change(c, r, seq, &rep);
 	if (o && !err) {
 		core_withhold(c, r, o, &t);
+		if (r->type == M_unlink)
+			core_withhold_more(c, r, o, m.unlink.parent.ino);
 		core_poison(c, core_lease_attrs(c, r->session, o, ch, &m));
 		core_set_late(c, o);
 	}

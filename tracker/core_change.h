@@ -45,6 +45,9 @@ void core_withhold(struct core *c, struct req *r, struct out *o,
 /* @o gives leases on its attributes. */
 int core_lease_attrs(struct core *c, struct session *s, struct out *o,
 		     const struct change *ch, union change_r *m);
+/* An entry of @dir was removed, and withheld. */
+void core_withhold_more(struct core *c, struct req *r, struct out *o,
+			uint64_t dir);
 /* Once these are known: will it leave late? */
 void core_set_late(struct core *c, struct out *o);
 /* The recorded answer, once more. */

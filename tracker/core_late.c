@@ -14,6 +14,8 @@
 
 #include "core_change.h"
 
+enum { AHEAD_AFTER = 3, AHEAD_MOST = 256 };
+
 /* ----------------------------------------------------------------- waiting */
 
 /* Others' leases on what was touched end before it is answered. */
@@ -28,6 +30,33 @@ void core_withhold(struct core *c, struct req *r, struct out *o,
 				   t->also[i], o->order, &o->wait);
 	if (!err && t->n)
 		err = leases_wait_assumed(c->leases, h, &o->wait);
+	if (err)
+		core_poison(c, err);
+}
+
+/*
+ * Who removes one entry after the other waits for others each time, if they
+ * have looked at all of them.  So after a few such removals the leases on the
+ * next ones end with this one's, in one message.
+ */
+void core_withhold_more(struct core *c, struct req *r, struct out *o,
+			uint64_t dir)
+{
+	struct session *s = r->session;
+	uint64_t next[AHEAD_MOST];
+	int n, err = 0;
+
+	if (s->removes_in != dir) {
+		s->removes_in = dir;
+		s->removes_late = 0;
+	}
+	if (!o->wait.n || ++s->removes_late < AHEAD_AFTER)
+		return;
+	s->removes_late = 0;
+	n = ns_dir_inos(c->ns, dir, next, AHEAD_MOST);
+	for (int i = 0; !err && i < n; i++)
+		err = leases_touch(c->leases, &s->holder, next[i], 0, o->order,
+				   &o->wait);
 	if (err)
 		core_poison(c, err);
 }

@@ -69,6 +69,8 @@ int ns_lookup(struct ns *ns, uint64_t parent, struct str name,
 	      struct m_attr *out);
 int ns_readdir(struct ns *ns, struct arena *a, uint64_t ino, uint64_t after,
 	       uint32_t most, struct m_readdir_r *out);
+/* Its first entries' inodes, into @out (of @most); how many, or -errno. */
+int ns_dir_inos(struct ns *ns, uint64_t dir, uint64_t *out, int most);
 int ns_readlink(struct ns *ns, struct arena *a, uint64_t ino,
 		struct str *out);
 int ns_getxattr(struct ns *ns, struct arena *a, uint64_t ino, struct str name,

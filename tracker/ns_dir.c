@@ -171,6 +171,24 @@ int ns_readdir(struct ns *ns, struct arena *a, uint64_t ino, uint64_t after,
 	return got;
 }
 
+int ns_dir_inos(struct ns *ns, uint64_t dir, uint64_t *out, int most)
+{
+	struct db_stmt *s;
+	int n = 0, got;
+
+	s = db_prep(ns->db, "SELECT ino FROM dentries INDEXED BY "
+			    "dentries_cookie WHERE parent=?1 ORDER BY cookie");
+	db_bind_u64(s, 1, dir);
+	while ((got = db_step(s)) == 1) {
+		out[n++] = db_u64(s, 0);
+		if (n == most) {
+			db_reset(s);
+			return n;
+		}
+	}
+	return got < 0 ? got : n;
+}
+
 int ns_readlink(struct ns *ns, struct arena *a, uint64_t ino, struct str *out)
 {
 	struct ns_inode in;

@@ -38,6 +38,8 @@ struct session {
 	struct peer *peer;	/* NULL of a light one */
 	uint8_t locked;		/* its locks changed in this batch */
 	struct holder holder;
+	uint64_t removes_in;	/* the directory of the last removal, */
+	unsigned removes_late;	/* and how many there waited for others */
 
 	/* the table's own */
 	uint64_t ack;		/* answers below it are not needed */

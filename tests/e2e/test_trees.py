@@ -90,3 +90,22 @@ def test_git(pair, tmp_path):
 def test_df(swarm):
     out = run("df", "-h", swarm.peers[1].mnt).stdout
     assert swarm.peers[1].mnt in out and "pspfs" in out
+
+
+def test_a_tree_that_others_have_seen_goes_in_few_messages(swarm):
+    """One removal after the other does not wait each time for who has looked at all of it."""
+    a, b = swarm.peers[:2]
+    os.makedirs(a.path("seen", "empty"))
+    for k in range(600):
+        with open(a.path("seen", str(k)), "wb") as f:
+            f.write(b"x")
+    kept = os.open(b.path("seen", "7"), os.O_RDONLY)
+    assert len([os.stat(e.path) for e in os.scandir(b.path("seen"))]) == 601
+    before = swarm.status()["tracker_counters"]["leases_revoked"]
+    for k in range(600):
+        os.unlink(a.path("seen", str(k)))
+        assert k % 50 or not os.path.lexists(b.path("seen", str(k)))
+    assert swarm.status()["tracker_counters"]["leases_revoked"] - before < 120
+    assert os.fstat(kept).st_nlink == 0 and os.read(kept, 2) == b"x"
+    os.close(kept)
+    assert os.listdir(b.path("seen")) == ["empty"] and os.stat(b.path("seen", "empty")).st_ino
