@@ -44,7 +44,7 @@ FS_MAIN := mount_main peerd_main
 CLI     := pspfs_main bars cli cli_where cli_status cli_info cli_list \
 	   cli_track cli_get cli_share cli_replicate member distribute_put \
 	   distribute_verify distribute file_md5 hidden cli_distribute
-TRACKER := db_schema db_sqlite db_open ns ns_chunk ns_copies ns_slot ns_xattr ns_acl \
+TRACKER := db_schema db_sqlite db_open db_wal ns ns_chunk ns_copies ns_slot ns_xattr ns_acl \
 	   ns_attr ns_map ns_range ns_clone ns_dir ns_rename ns_reap ns_digest \
 	   placement locations lru relay relay_seek leases locks_wait locks \
 	   sessions swarm swarm_copies garbage repair jobs core_ns core_chunk \

@@ -33,13 +33,25 @@ int fdatasync(int fd)
 	return (int)syscall(SYS_fdatasync, fd);
 }
 
+static int writes, no_room;
+ssize_t pwrite64(int fd, const void *p, size_t n, off_t off);
+ssize_t pwrite64(int fd, const void *p, size_t n, off_t off)
+{
+	writes++;
+	if (no_room) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return syscall(SYS_pwrite64, fd, p, n, off);
+}
+
 static int up(void **state)
 {
 	(void)state;
 	strcpy(dir, "/tmp/unit_db.XXXXXX");
 	assert_non_null(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/db", dir);
-	syncs = sync_fails = 0;
+	syncs = sync_fails = writes = no_room = 0;
 	return 0;
 }
 
@@ -87,6 +99,35 @@ static uint64_t get(struct db *db, const char *key)
 		db_reset(s);
 	}
 	return v;
+}
+
+static int put_big(struct db *db, uint64_t ino, char c)
+{
+	static char big[400000];
+	struct db_stmt *s = db_prep(db, "REPLACE INTO symlinks VALUES(?1,?2)");
+
+	memset(big, c, sizeof(big));
+	db_bind_u64(s, 1, ino);
+	db_bind_blob(s, 2, big, sizeof(big));
+	return db_run(s);
+}
+
+static int has_big(struct db *db, uint64_t ino, char c)
+{
+	struct db_stmt *s = db_prep(db, "SELECT target FROM symlinks "
+					"WHERE ino=?1");
+	const char *p;
+	size_t n = 0;
+	int all = 0;
+
+	db_bind_u64(s, 1, ino);
+	if (db_step(s) == 1) {
+		p = db_blob(s, 0, &n);
+		for (all = n > 0; all && n; n--)
+			all = p[n - 1] == c;
+		db_reset(s);
+	}
+	return all;
 }
 
 static void exec_raw(const char *sql)
@@ -250,6 +291,25 @@ static void a_failed_sync_is_final(void **state)
 	db_close(db);
 }
 
+static void write_and_die(int open)
+{
+	struct db *db;
+
+	alarm(20);
+	db = must_open();
+	if (db_begin(db) || put(db, "committed", 5) || db_commit(db, 0))
+		_exit(1);
+	/* long, and written to the log before the commit, some of it twice */
+	if (db_run(db_prep(db, "PRAGMA cache_size=10")) || db_begin(db) ||
+	    put_big(db, 1, 'a') || put_big(db, 2, 'b') ||
+	    put_big(db, 1, 'c') || put(db, "spilled", 6) || db_commit(db, 0))
+		_exit(2);
+	if (open && (db_begin(db) || put(db, "open", 5) ||
+		     put_big(db, 2, 'x')))
+		_exit(3);
+	raise(SIGKILL);
+}
+
 static void commits_survive_kill_9(void **state)
 {
 	struct db *db;
@@ -257,22 +317,73 @@ static void commits_survive_kill_9(void **state)
 	pid_t pid;
 
 	(void)state;
-	pid = fork();
-	assert_true(pid >= 0);
-	if (!pid) {
-		alarm(20);
+	for (int open = 0; open < 2; open++) {
+		pid = fork();
+		assert_true(pid >= 0);
+		if (!pid)
+			write_and_die(open);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 		db = must_open();
-		if (db_begin(db) || put(db, "committed", 5) ||
-		    db_commit(db, 0) || db_begin(db) ||
-		    put(db, "open", 5))
-			_exit(1);
-		raise(SIGKILL);
+		assert_int_equal(get(db, "committed"), 5);
+		assert_int_equal(get(db, "spilled"), 6);
+		assert_true(has_big(db, 1, 'c') && has_big(db, 2, 'b'));
+		assert_int_equal(get(db, "open"), 0);
+		db_close(db);
 	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+static void a_batch_is_one_write(void **state)
+{
+	struct db *db = must_open();
+
+	(void)state;
+	assert_int_equal(db_begin(db), 0);
+	assert_int_equal(put(db, "first", 1), 0);	/* the log's header */
+	assert_int_equal(db_commit(db, 0), 0);
+	assert_int_equal(db_begin(db), 0);
+	assert_int_equal(put(db, "a", 1), 0);
+	assert_int_equal(put_big(db, 1, 'a'), 0);
+	db_rollback(db);
+	assert_int_equal(db_begin(db), 0);
+	assert_int_equal(put(db, "b", 2), 0);
+	assert_int_equal(db_run(db_prep(db, "INSERT INTO symlinks "
+					    "VALUES(7,x'61')")), 0);
+	writes = 0;
+	assert_int_equal(db_commit(db, 0), 0);
+	assert_int_equal(writes, 1);
+	db_close(db);
 	db = must_open();
-	assert_int_equal(get(db, "committed"), 5);
-	assert_int_equal(get(db, "open"), 0);
+	assert_int_equal(get(db, "a"), 0);
+	assert_int_equal(get(db, "b"), 2);
+	db_close(db);
+}
+
+static void a_full_disk_undoes_the_batch(void **state)
+{
+	struct db *db = must_open();
+
+	(void)state;
+	assert_int_equal(db_begin(db), 0);
+	assert_int_equal(put(db, "kept", 1), 0);
+	assert_int_equal(db_commit(db, 0), 0);
+	for (int big = 0; big < 2; big++) {
+		assert_int_equal(db_begin(db), 0);
+		assert_int_equal(put(db, "undone", 1), 0);
+		assert_int_equal(big ? put_big(db, 1, 'a') : 0, 0);
+		no_room = 1;
+		assert_int_equal(db_commit(db, 0), -ENOSPC);
+		no_room = 0;
+		assert_int_equal(get(db, "undone"), 0);
+		assert_int_equal(db_begin(db), 0);
+		assert_int_equal(put(db, "next", 2 + (uint64_t)big), 0);
+		assert_int_equal(db_commit(db, 0), 0);
+	}
+	db_close(db);
+	db = must_open();
+	assert_int_equal(get(db, "kept"), 1);
+	assert_int_equal(get(db, "undone"), 0);
+	assert_int_equal(get(db, "next"), 3);
 	db_close(db);
 }
 
@@ -417,6 +528,8 @@ int main(void)
 		TEST(sync_waits_for_the_disk),
 		TEST(a_failed_sync_is_final),
 		TEST(commits_survive_kill_9),
+		TEST(a_batch_is_one_write),
+		TEST(a_full_disk_undoes_the_batch),
 		TEST(a_full_disk_undoes_the_operation),
 		TEST(a_lost_batch_takes_nothing_more),
 		TEST(foreign_files_are_refused),

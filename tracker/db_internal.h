@@ -32,6 +32,11 @@ struct db {
 	char path[];
 };
 
+/* db_wal.c: the sqlite3_vfs that gathers what goes to the log; and what it has
+ * gathered is to go out: SQLITE_OK, or why not. */
+const char *db_wal_vfs(void);
+int db_wal_flush(sqlite3_file *f);
+
 /* Of SQLite's result codes: -errno, or 0; what to do about it. */
 int db_errno_of(int rc);
 const char *db_mend_of(int rc);

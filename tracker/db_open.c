@@ -134,7 +134,7 @@ static int set_up(struct opening *o)
 	size_t i;
 	int rc, err;
 
-	rc = sqlite3_open_v2(o->db->path, &o->db->h, flags, NULL);
+	rc = sqlite3_open_v2(o->db->path, &o->db->h, flags, db_wal_vfs());
 	if (rc != SQLITE_OK)
 		return refuse_rc(o, rc);
 	/* before the first access: no shared memory file, no second user */

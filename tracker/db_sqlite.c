@@ -263,14 +263,17 @@ static void grow_wal(struct db *db, sqlite3_file *f)
 	db->wal_end = size + (int64_t)sizeof(zeros);
 }
 
-static int sync_wal(struct db *db)
+/* What was committed is the kernel's, or, with @sync, on the disk. */
+static int write_wal(struct db *db, int sync)
 {
 	sqlite3_file *f = NULL;
 	int rc;
 
 	rc = sqlite3_file_control(db->h, "main", SQLITE_FCNTL_JOURNAL_POINTER,
 				  &f);
-	if (rc == SQLITE_OK && f && f->pMethods) {
+	if (rc == SQLITE_OK && f && f->pMethods)
+		rc = db_wal_flush(f);
+	if (rc == SQLITE_OK && sync && f && f->pMethods) {
 		grow_wal(db, f);
 		rc = f->pMethods->xSync(f, SQLITE_SYNC_NORMAL |
 						   SQLITE_SYNC_DATAONLY);
@@ -296,7 +299,7 @@ int db_commit(struct db *db, int sync)
 		return err;
 	}
 	db->in_batch = 0;
-	return sync ? sync_wal(db) : 0;
+	return write_wal(db, sync);
 }
 
 int db_op_begin(struct db *db)
