@@ -61,6 +61,9 @@ class HurtRun(Run):
         except Err as e:
             code = e.code
         self.done.append(op)
+        if self.loses_to_the_freeze():
+            self.faults.finish()
+            self.healthy()
         try:
             got = self.act(op, args, code, want)
         except Unsure:
@@ -77,6 +80,11 @@ class HurtRun(Run):
             if e.code in UNSURE:
                 raise Unsure from e
             raise
+
+    def loses_to_the_freeze(self):
+        """Does a file lose its name while a mount that has it open is not heard of for longer than a lease?"""
+        return self.faults.silent is not None and any(
+            f.mount == self.faults.silent and not self.model.inodes[f.ino].nlink for f in self.model.slots.values())
 
     # ------------------------------------------------ what has become of it
 
@@ -210,6 +218,7 @@ class Faults:
     def __init__(self, swarm, run):
         self.swarm, self.run = swarm, run
         self.process, self.done = None, 0
+        self.silent = None      # a mount that is frozen for longer than a lease
 
     def do(self, name, *args):
         """It, once the last one is over."""
@@ -224,7 +233,7 @@ class Faults:
 
     def finish(self):
         """Wait until the last fault is over."""
-        p, self.process = self.process, None
+        p, self.process, self.silent = self.process, None, None
         if p and p is self.swarm.tracker:
             wait_for(lambda: self.swarm.pspfs("status", check=False).returncode == 0, "the tracker", 30)
         elif p:
@@ -257,6 +266,7 @@ class Faults:
             for each in range(len(self.swarm.peers)):
                 self.run.close_removed(each)
         pid = self.swarm.peers[mount].proc.pid
+        self.silent = mount if secs > LEASE_S else None
         self.later(f"kill -STOP {pid}; sleep {secs}; kill -CONT {pid}")
 
     def mount_killed(self, mount):
