@@ -1,6 +1,6 @@
 /*
- * ops_lock -- what ops_lock.c (FUSE's and the link's part) and
- * ops_lock_call.c (a request for a lock under way) share.
+ * ops_lock -- what ops_lock.c (FUSE's and the link's part), ops_lock_call.c (a
+ * request for a lock under way) and ops_lock_release.c share.
  *
  * Threads: FUSE's workers begin calls; answers and what the tracker decides
  * come on the control loop; interruptions on any worker.
@@ -50,6 +50,11 @@ void lock_end(struct lock_call *lc, int err);
 /* fuse_interrupt_func_t; @arg: the lock_call. */
 void lock_interrupted(fuse_req_t req, void *arg);
 void lock_ask(struct lock_call *lc);
+/* A request to the tracker; and an answer that nobody waits for. */
+void lock_tell(struct ops *o, enum lk_op op, uint64_t ticket,
+	       const struct m_byte_lock *k, uint32_t timeout_ms,
+	       rpc_done done, void *arg);
+void lock_unheard(void *arg, int err, const struct rpc_answer *ra);
 /* file_done's, with the lock_call: then it is released, or asked for after
  * what it had was given up. */
 void lock_release_flushed(void *arg, int err);

@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "log.h"
 #include "ops_lock.h"
 
 enum {
@@ -126,9 +125,9 @@ static void deactivate(struct lock_call *lc)
 	lc->active = lc->waiting = 0;
 }
 
-static void tell(struct ops *o, enum lk_op op, uint64_t ticket,
-		 const struct m_byte_lock *k, uint32_t timeout_ms,
-		 rpc_done done, void *arg)
+void lock_tell(struct ops *o, enum lk_op op, uint64_t ticket,
+	       const struct m_byte_lock *k, uint32_t timeout_ms,
+	       rpc_done done, void *arg)
 {
 	struct m_lock m = { (uint8_t)op, ticket, *k };
 	struct wr w = WR_INIT;
@@ -138,41 +137,17 @@ static void tell(struct ops *o, enum lk_op op, uint64_t ticket,
 	link_call_for(o->link, M_lock, &w, timeout_ms, done, arg);
 }
 
-/* ------------------------------------------------------------ giving back */
-
-/* Nobody waits for these answers. */
-static void unheard(void *arg, int err, const struct rpc_answer *ra)
+void lock_unheard(void *arg, int err, const struct rpc_answer *ra)
 {
 	(void)arg;
 	(void)err;
 	(void)ra;
 }
 
-/* To the tracker, too, the range is to be what it is here. */
-void lock_give_back(struct ops *o, const struct m_byte_lock *k)
-{
-	struct m_byte_lock all = *k, *v = NULL;
-	struct held_state s;
-	int n;
-
-	pthread_mutex_lock(&o->waits->order);
-	held_look(o->held, k, &s);
-	n = s.lost ? -ESTALE : held_pieces(o->held, k, &v);
-	for (int i = 0; i < n; i++)
-		tell(o, LK_TRY, 0, &v[i], 0, unheard, NULL);
-	free(v);
-	if (n < 0) {
-		all.kind = LK_NONE;	/* rather too little than too much */
-		if (!s.lost)
-			held_lose(o->held, k->ino);
-		tell(o, LK_TRY, 0, &all, 0, unheard, NULL);
-	}
-	pthread_mutex_unlock(&o->waits->order);
-}
-
 static void cancel_quietly(struct lock_call *lc)
 {
-	tell(lc->c->ops, LK_CANCEL, lc->ticket, &lc->k, 0, unheard, NULL);
+	lock_tell(lc->c->ops, LK_CANCEL, lc->ticket, &lc->k, 0, lock_unheard,
+		  NULL);
 }
 
 /* ---------------------------------------------------------------- decided */
@@ -195,6 +170,11 @@ static int errno_of(enum lk_state state)
 
 static void answered(void *arg, int err, const struct rpc_answer *ra);
 
+static void ask(struct lock_call *lc)
+{
+	lock_tell(lc->c->ops, lc->op, lc->ticket, &lc->k, 0, answered, lc);
+}
+
 /* Still wanted?  Then the table says so before anybody is told. */
 static void granted(struct lock_call *lc)
 {
@@ -214,7 +194,7 @@ static void granted(struct lock_call *lc)
 		deactivate(lc);
 	pthread_mutex_unlock(&w->lock);
 	if (again) {
-		tell(o, lc->op, lc->ticket, &lc->k, 0, answered, lc);
+		ask(lc);
 		return;
 	}
 	if (!wanted || err)
@@ -245,7 +225,7 @@ static int ask_once_more(struct lock_call *lc)
 	       lc->circles++ < CIRCLE_TRIES;
 	pthread_mutex_unlock(&w->lock);
 	if (more)
-		tell(lc->c->ops, lc->op, lc->ticket, &lc->k, 0, answered, lc);
+		ask(lc);
 	return more;
 }
 
@@ -283,8 +263,8 @@ static void cancelled(void *arg, int err, const struct rpc_answer *ra)
 /* Takes a reference of the caller's. */
 static void cancel(struct lock_call *lc)
 {
-	tell(lc->c->ops, LK_CANCEL, lc->ticket, &lc->k, CANCEL_MS, cancelled,
-	     lc);
+	lock_tell(lc->c->ops, LK_CANCEL, lc->ticket, &lc->k, CANCEL_MS,
+		  cancelled, lc);
 }
 
 /* On FUSE's thread that read the interrupt, which must not answer. */
@@ -363,128 +343,13 @@ void lock_ask(struct lock_call *lc)
 	}
 	pthread_mutex_unlock(&w->lock);
 	if (!gone)
-		tell(lc->c->ops, lc->op, lc->ticket, &lc->k, 0, answered, lc);
+		ask(lc);
 	pthread_mutex_unlock(&w->order);
 	if (!gone)
 		return;
 	/* for what was given up first */
 	lock_give_back(lc->c->ops, &lc->k);
 	lock_end(lc, -EINTR);
-}
-
-/* Requests of the same owner that are under way may be noted after @k was
- * given up, but were asked for before.  Locked. */
-static void mark_crossed(struct lock_waits *w, const struct m_byte_lock *k)
-{
-	struct lock_call *x;
-
-	TAILQ_FOREACH(x, &w->active, link)
-		if (x->k.ino == k->ino && x->k.space == k->space &&
-		    x->k.owner == k->owner && x->k.start <= k->end &&
-		    k->start <= x->k.end)
-			x->crossed = 1;
-}
-
-/* Give up, as far as this mount knows: @k becomes what it says.  -ENOLCK: no
- * memory to cut a range in two. */
-static int give_up(struct lock_call *lc, const struct m_byte_lock *k)
-{
-	struct lock_waits *w = waits_of(lc);
-	int err;
-
-	pthread_mutex_lock(&w->lock);
-	err = held_set(lc->c->ops->held, k, lc->handle);
-	if (!err)
-		mark_crossed(w, k);
-	pthread_mutex_unlock(&w->lock);
-	return err ? -ENOLCK : 0;
-}
-
-static void released(void *arg, int err, const struct rpc_answer *ra)
-{
-	struct lock_call *lc = arg;
-
-	(void)ra;
-	lock_end(lc, lc->flush_err ? lc->flush_err : err);
-}
-
-static void let_be_written(struct ops *o, uint64_t ino)
-{
-	if (held_is_sound(o->held, ino))
-		files_fence(o->files, ino, 0);
-}
-
-static void release_one(struct lock_call *lc)
-{
-	struct ops *o = lc->c->ops;
-	struct held_state s;
-	int err;
-
-	pthread_mutex_lock(&o->waits->order);
-	held_look(o->held, &lc->k, &s);
-	err = give_up(lc, &lc->k);
-	if (!err && !s.lost)
-		tell(o, LK_TRY, lc->ticket, &lc->k, 0, released, lc);
-	pthread_mutex_unlock(&o->waits->order);
-	if (!err && s.lost)
-		let_be_written(o, lc->k.ino);
-	if (err || s.lost)
-		lock_end(lc, err ? err : lc->flush_err);
-}
-
-/* What was locked again since by another file stays; the kernel waits for no
- * answer. */
-static void release_handle(struct lock_call *lc)
-{
-	struct ops *o = lc->c->ops;
-	struct m_byte_lock *v;
-	uint32_t n;
-
-	pthread_mutex_lock(&o->waits->order);
-	pthread_mutex_lock(&o->waits->lock);
-	if (held_drop_handle(o->held, lc->k.ino, lc->handle, &v, &n))
-		log_error("no memory to list what a closed file had locked: "
-			  "the tracker keeps it until the next connection");
-	for (uint32_t i = 0; i < n; i++)
-		mark_crossed(o->waits, &v[i]);
-	pthread_mutex_unlock(&o->waits->lock);
-	for (uint32_t i = 0; i < n; i++)
-		tell(o, LK_TRY, 0, &v[i], 0, unheard, NULL);
-	pthread_mutex_unlock(&o->waits->order);
-	free(v);
-	let_be_written(o, lc->k.ino);
-	lock_end(lc, 0);
-}
-
-/* What was written is committed, or lost: the lock goes either way. */
-void lock_release_flushed(void *arg, int err)
-{
-	struct lock_call *lc = arg;
-
-	lc->flush_err = err;
-	if (lc->closed)
-		release_handle(lc);
-	else
-		release_one(lc);
-}
-
-/* flock(2) gives up the old lock before it asks for the new one; fcntl(2)'s
- * is kept, but for what is a downgrade in any case. */
-void lock_downgrade_flushed(void *arg, int err)
-{
-	struct lock_call *lc = arg;
-	struct m_byte_lock now = lc->k;
-	struct held_state s;
-
-	held_look(lc->c->ops->held, &lc->k, &s);
-	if (now.space == LK_FLOCK)
-		now.kind = LK_NONE;
-	if (!err && (now.space == LK_FLOCK || s.covered))
-		err = give_up(lc, &now);
-	if (err)
-		lock_end(lc, err);
-	else
-		lock_ask(lc);
 }
 
 /* ---------------------------------------------------------- all that wait */
@@ -520,7 +385,7 @@ void lock_ask_again(struct ops *o)
 	struct lock_call **v = take_waiting(o, 1, &n);
 
 	for (size_t i = 0; i < n; i++)
-		tell(o, v[i]->op, v[i]->ticket, &v[i]->k, 0, answered, v[i]);
+		ask(v[i]);
 	free(v);
 }
 
