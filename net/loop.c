@@ -4,7 +4,8 @@
  * Posts form a stack that any thread pushes to with compare-and-swap; the
  * loop takes all of it at once and turns it round.  Whoever pushes onto an
  * empty stack writes to the eventfd; that is watched edge-triggered, so that
- * it never needs to be read.
+ * it never needs to be read.  An event of the loop itself spares the eventfd:
+ * what it posts runs when all events of this round have had their turn.
  */
 #include "loop.h"
 
@@ -31,6 +32,7 @@ struct loop {
 	char name[LOOP_NAME_MAX];
 	struct loop_work stop;
 	struct loop_work *posted;	/* atomic: newest first */
+	int running;		/* the loop's: posted work, no event */
 };
 
 struct loop_timer {
@@ -63,9 +65,13 @@ static int run_posted(struct loop *l)
 
 static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
+	struct loop *l = arg;
+
 	(void)fd;
 	(void)what;
-	run_posted(arg);
+	l->running = 1;
+	run_posted(l);
+	l->running = 0;
 }
 
 static void *loop_main(void *arg)
@@ -178,15 +184,20 @@ void loop_post(struct loop *l, struct loop_work *w)
 {
 	struct loop_work *head = __atomic_load_n(&l->posted, __ATOMIC_RELAXED);
 	uint64_t one = 1;
-	int efd = l->efd;
+	/* @l may be gone once another thread's post can be seen */
+	int efd = l->efd, inside = loop_inside(l) && !l->running;
 
 	do
 		w->next = head;
 	while (!__atomic_compare_exchange_n(&l->posted, &head, w, 1,
 					    __ATOMIC_RELEASE,
 					    __ATOMIC_RELAXED));
+	if (head)
+		return;
+	if (inside)
+		event_active(l->wake, EV_READ, 0);
 	/* The eventfd's count cannot come near its limit. */
-	if (!head && write(efd, &one, sizeof(one)) < 0)
+	else if (write(efd, &one, sizeof(one)) < 0)
 		assert(errno == EAGAIN);
 }
 

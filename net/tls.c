@@ -316,6 +316,14 @@ static int is_refusal(int reason)
 	return 0;
 }
 
+/* Those of others on this thread: SSL_get_error() would take them for ours.
+ * Clearing costs more than looking. */
+static void forget_errors(void)
+{
+	if (ERR_peek_error())
+		ERR_clear_error();
+}
+
 static int ssl_failure(struct tls *t, int ret)
 {
 	unsigned long e = ERR_peek_error();
@@ -396,7 +404,9 @@ ssize_t tls_read(struct tls *t, void *p, size_t n)
 	size_t got;
 	int ret;
 
-	ERR_clear_error();
+	if (t->drained && !SSL_has_pending(t->ssl))
+		return -EAGAIN;
+	forget_errors();
 	ret = SSL_read_ex(t->ssl, p, n, &got);
 	return ret == 1 ? (ssize_t)got : ssl_failure(t, ret);
 }
@@ -412,7 +422,7 @@ int tls_write(struct tls *t, const void *p, size_t n)
 	int ret;
 
 	assert(n > 0 && n <= TLS_RECORD && tls_has_room(t));
-	ERR_clear_error();
+	forget_errors();
 	ret = SSL_write_ex(t->ssl, p, n, &put);
 	if (ret == 1)
 		return 0;

@@ -387,6 +387,34 @@ static void a_full_disk_undoes_the_batch(void **state)
 	db_close(db);
 }
 
+/* The first operation of a batch needs no savepoint, which nobody notices. */
+static void the_first_operation_is_undone_alone(void **state)
+{
+	struct db *db = must_open();
+	uint64_t was = db_rollbacks(db);
+
+	(void)state;
+	assert_int_equal(db_begin(db), 0);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(db_op_begin(db), 0);
+		assert_int_equal(put(db, "undone", 1), 0);
+		assert_int_equal(get(db, "undone"), 1);
+		assert_int_equal(db_op_end(db, 0), 0);
+		assert_int_equal(get(db, "undone"), 0);
+	}
+	assert_int_equal(db_op_begin(db), 0);
+	assert_int_equal(put(db, "done", 1), 0);
+	assert_int_equal(db_op_end(db, 1), 0);
+	assert_int_equal(db_op_begin(db), 0);
+	assert_int_equal(put(db, "undone", 1), 0);
+	assert_int_equal(db_op_end(db, 0), 0);
+	assert_int_equal(db_commit(db, 0), 0);
+	assert_int_equal(db_rollbacks(db), was);
+	assert_int_equal(get(db, "done"), 1);
+	assert_int_equal(get(db, "undone"), 0);
+	db_close(db);
+}
+
 static void a_full_disk_undoes_the_operation(void **state)
 {
 	struct db *db = must_open();
@@ -530,6 +558,7 @@ int main(void)
 		TEST(commits_survive_kill_9),
 		TEST(a_batch_is_one_write),
 		TEST(a_full_disk_undoes_the_batch),
+		TEST(the_first_operation_is_undone_alone),
 		TEST(a_full_disk_undoes_the_operation),
 		TEST(a_lost_batch_takes_nothing_more),
 		TEST(foreign_files_are_refused),

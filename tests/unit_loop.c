@@ -2,6 +2,7 @@
  * unit_loop -- posts from many threads, timers, the end of a loop.
  */
 #include <errno.h>
+#include <event2/event.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <setjmp.h>
@@ -15,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "container.h"
 #include "loop.h"
 #include "text.h"
 
@@ -118,6 +120,81 @@ static void the_end_runs_what_posts_post(void **state)
 	loop_free(NULL);
 }
 
+/* Two events that are there at once, each of which posts. */
+enum { EVENTS = 2, ROUNDS = 50 };
+
+struct two {
+	struct loop *loop;
+	struct event *events[EVENTS];
+	struct loop_work work;
+	sem_t over;
+	int rounds, posted;	/* in this round */
+	int early;		/* posts that ran before the second event */
+};
+
+static void on_event(evutil_socket_t fd, short what, void *arg)
+{
+	struct two *t = arg;
+
+	(void)fd;
+	(void)what;
+	if (!t->posted++)
+		loop_post(t->loop, &t->work);
+}
+
+static void activate(struct two *t)
+{
+	for (int i = 0; i < EVENTS; i++)
+		event_active(t->events[i], EV_TIMEOUT, 0);
+}
+
+static void on_round(struct loop_work *w)
+{
+	struct two *t = container_of(w, struct two, work);
+
+	t->early += t->posted != EVENTS;
+	t->posted = 0;
+	if (++t->rounds == ROUNDS)
+		sem_post(&t->over);
+	else
+		activate(t);
+}
+
+static void begin_two(void *arg)
+{
+	struct two *t = arg;
+
+	for (int i = 0; i < EVENTS; i++) {
+		t->events[i] = evtimer_new(loop_base(t->loop), on_event, t);
+		assert_non_null(t->events[i]);
+	}
+	activate(t);
+}
+
+static void end_two(void *arg)
+{
+	struct two *t = arg;
+
+	for (int i = 0; i < EVENTS; i++)
+		event_free(t->events[i]);
+}
+
+static void what_an_event_posts_comes_after_all_events(void **state)
+{
+	struct two t = { .work.fn = on_round };
+
+	(void)state;
+	sem_init(&t.over, 0, 0);
+	assert_int_equal(loop_new(&t.loop, "two"), 0);
+	loop_run(t.loop, begin_two, &t);
+	must_wait(&t.over);
+	loop_run(t.loop, end_two, &t);
+	loop_free(t.loop);
+	assert_int_equal(t.rounds, ROUNDS);
+	assert_int_equal(t.early, 0);
+	sem_destroy(&t.over);
+}
+
 static void nested_run(void *arg)
 {
 	struct chain *c = arg;
@@ -217,6 +294,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(posts_run_in_order_and_once),
 		cmocka_unit_test(the_end_runs_what_posts_post),
+		cmocka_unit_test(what_an_event_posts_comes_after_all_events),
 		cmocka_unit_test(run_waits),
 		cmocka_unit_test(timers),
 	};

@@ -26,6 +26,9 @@ struct db {
 	struct db_stmt no_memory;	/* what db_prep returns then */
 	uint64_t rollbacks;
 	int in_batch;
+	int op;			/* one is under way, ... */
+	int op_first;		/* ... and nothing had changed before it */
+	int64_t begun_at;	/* sqlite3_total_changes64() as the batch began */
 	int lost;		/* why SQLite rolled the batch back itself */
 	int dead;		/* a sync failed: what is on disk is unknown */
 	int64_t wal_end;	/* zeros were written up to here */

@@ -14,12 +14,15 @@
 #include "db_internal.h"
 #include "db_schema.h"
 
+enum { LOG_BYTES = 16 << 20 };	/* then it goes into the database itself */
+
+/* What changes goes to the log by whole pages: small ones. */
 static const char *const settings[] = {
+	"PRAGMA page_size=2048",	/* of a new one */
 	"PRAGMA journal_mode=WAL",
 	"PRAGMA synchronous=NORMAL",
 	"PRAGMA cache_size=-65536",		/* KiB */
 	"PRAGMA temp_store=MEMORY",
-	"PRAGMA wal_autocheckpoint=4096",	/* pages: 16 MiB */
 	"PRAGMA journal_size_limit=67108864",
 };
 
@@ -126,6 +129,16 @@ static int upgrade(struct opening *o, int64_t version)
 	return 0;
 }
 
+static int limit_log(struct opening *o)
+{
+	int64_t page = 0;
+	int err = ask(o, "PRAGMA page_size", &page);
+
+	if (!err && page)
+		sqlite3_wal_autocheckpoint(o->db->h, (int)(LOG_BYTES / page));
+	return err;
+}
+
 static int set_up(struct opening *o)
 {
 	const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
@@ -143,6 +156,8 @@ static int set_up(struct opening *o)
 		err = check_owner(o, &version);
 	for (i = 0; !err && i < sizeof(settings) / sizeof(*settings); i++)
 		err = do_sql(o, settings[i]);
+	if (!err)
+		err = limit_log(o);
 	return err ? err : upgrade(o, version);
 }
 

@@ -69,6 +69,11 @@ static int batch_lost(const struct db *db)
 	return db->in_batch && sqlite3_get_autocommit(db->h);
 }
 
+static int lost(const struct db *db)
+{
+	return db->lost ? db->lost : -EIO;
+}
+
 /* Log what SQLite says about @rc, once, here; returns its -errno. */
 static int failed(struct db *db, int rc, const char *doing)
 {
@@ -143,7 +148,7 @@ int db_step(struct db_stmt *s)
 	int rc, err = s->err;
 
 	if (!err && batch_lost(s->db))
-		err = s->db->lost ? s->db->lost : -EIO;
+		err = lost(s->db);
 	if (err) {
 		db_reset(s);
 		return err;
@@ -217,6 +222,12 @@ int db_size(struct db *db, uint64_t *bytes)
 
 /* ---------------------------------------------------------- transactions */
 
+static int begin(struct db *db)
+{
+	db->begun_at = sqlite3_total_changes64(db->h);
+	return db_run(db_prep(db, "BEGIN IMMEDIATE"));
+}
+
 int db_begin(struct db *db)
 {
 	int err;
@@ -224,9 +235,9 @@ int db_begin(struct db *db)
 	assert(!db->in_batch);
 	if (db->dead)
 		return -EIO;
-	err = db_run(db_prep(db, "BEGIN IMMEDIATE"));
+	err = begin(db);
 	db->in_batch = !err;
-	db->lost = 0;
+	db->lost = db->op = 0;
 	return err;
 }
 
@@ -302,16 +313,45 @@ int db_commit(struct db *db, int sync)
 	return write_wal(db, sync);
 }
 
+/*
+ * SQLite copies what changes under a savepoint.  Where nothing has changed
+ * before, the transaction itself serves as one: it is begun again.
+ */
 int db_op_begin(struct db *db)
 {
-	assert(db->in_batch);
-	return db_run(db_prep(db, "SAVEPOINT op"));
+	int err;
+
+	assert(db->in_batch && !db->op);
+	if (batch_lost(db))
+		return lost(db);
+	db->op_first = sqlite3_total_changes64(db->h) == db->begun_at;
+	err = db->op_first ? 0 : db_run(db_prep(db, "SAVEPOINT op"));
+	db->op = !err;
+	return err;
+}
+
+static int begin_again(struct db *db)
+{
+	int err;
+
+	if (batch_lost(db))
+		return lost(db);
+	db->in_batch = 0;	/* for a moment there is no transaction */
+	err = db_run(db_prep(db, "ROLLBACK"));
+	if (!err)
+		err = begin(db);
+	db->in_batch = 1;
+	db->lost = err;		/* without one the batch is lost */
+	return err;
 }
 
 int db_op_end(struct db *db, int keep)
 {
 	int err = 0;
 
+	db->op = 0;
+	if (db->op_first)
+		return keep ? 0 : begin_again(db);
 	if (!keep)
 		err = db_run(db_prep(db, "ROLLBACK TO op"));
 	if (!err)
