@@ -33,7 +33,7 @@ def test_overheads(swarm):
     assert len(lines) == len(set(lines)), lines
     assert {"time in MD5, us", "bytes MD5-checked", "bytes of metadata per chunk"} <= set(lines)
     assert not any(line.endswith(" 0") for line in text.splitlines() if line.startswith("  "))
-    assert st["metadata_bytes"] % 4096 == 0 and st["metadata_bytes"] > 0
+    assert st["metadata_bytes"] % 2048 == 0 and st["metadata_bytes"] > 0
     assert st["metadata_bytes_per_chunk"] * st["chunks"] - st["metadata_bytes"] < 1
     assert 1 < st["stored_bytes_per_file_byte"] < 4
     assert st["relay_cached_bytes"] == 0 or st["relay_cached_bytes"] <= st["relay_cache_bytes"]
