@@ -191,6 +191,8 @@ void tree_put_name(struct tree *t, uint64_t dir, struct str name,
 	pthread_mutex_lock(&t->lock);
 	if (name_believed(t, dir, &k, asked))
 		tree_dentry_set(t, dir, &k, ino);
+	else
+		tree_dentry_refused(t, dir);
 	tree_make_room(t);
 	pthread_mutex_unlock(&t->lock);
 }

@@ -24,7 +24,7 @@ struct inode {
 	struct m_attr attr;	/* attr.ino is the key */
 	int known;		/* attr is valid */
 	int whole;		/* a name that is not here does not exist */
-	uint64_t since;		/* no name was lost since then */
+	uint64_t since;		/* no name was lost or refused since */
 	LIST_HEAD(, dentry) names;
 	TAILQ_ENTRY(inode) lru;
 	UT_hash_handle hh;
@@ -71,6 +71,7 @@ void tree_inode_drop(struct tree *t, struct inode *i);
 void tree_dentry_set(struct tree *t, uint64_t dir, const struct key *k,
 		     uint64_t ino);
 void tree_dentry_unknown(struct tree *t, uint64_t dir, const struct key *k);
+void tree_dentry_refused(struct tree *t, uint64_t dir);
 /* NULL: no memory. */
 struct inode *tree_attr_set(struct tree *t, const struct m_attr *a);
 void tree_attr_unknown(struct tree *t, uint64_t ino);

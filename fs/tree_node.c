@@ -143,6 +143,15 @@ void tree_dentry_set(struct tree *t, uint64_t dir, const struct key *k,
 	TAILQ_INSERT_TAIL(&t->dentry_lru, d, lru);
 }
 
+/* A name of @dir was not taken in: who asked by now does not know the whole. */
+void tree_dentry_refused(struct tree *t, uint64_t dir)
+{
+	struct inode *i = tree_inode_find(t, dir);
+
+	if (i)
+		i->since = ++t->now;
+}
+
 /* In a directory that is known whole a name that is not known has to be
  * said to be so. */
 void tree_dentry_unknown(struct tree *t, uint64_t dir, const struct key *k)

@@ -278,6 +278,27 @@ static void test_listed(void **state)
 	assert_int_equal(look(t, "b"), -EAGAIN);
 }
 
+/* By chance a name shares its stamp with something that was changed during
+ * the listing, and is not believed: then it is not known not to exist. */
+static void test_listed_but_not_believed(void **state)
+{
+	struct tree *t = *state;
+	struct m_attr d = attr(DIR_INO, 0);
+	uint64_t asked;
+
+	tree_put(t, &d, tree_now(t));
+	asked = tree_now(t);
+	for (uint64_t ino = 1000; ino < 101000; ino++)
+		tree_touch(t, ino);
+	tree_put_name(t, DIR_INO, str_of("a"), FILE_INO, asked);
+	tree_put_whole(t, DIR_INO, asked);
+	assert_int_equal(look(t, "a"), -EAGAIN);
+	asked = tree_now(t);
+	tree_put_name(t, DIR_INO, str_of("a"), FILE_INO, asked);
+	tree_put_whole(t, DIR_INO, asked);
+	assert_int_equal(look(t, "b"), -ENOENT);
+}
+
 static void test_update(void **state)
 {
 	struct tree *t = *state;
@@ -487,7 +508,8 @@ int main(void)
 		TEST(test_empty), TEST(test_put), TEST(test_revoked),
 		TEST(test_lost), TEST(test_late_answer), TEST(test_change),
 		TEST(test_overlap), TEST(test_revoked_under_way),
-		TEST(test_whole), TEST(test_listed), TEST(test_update),
+		TEST(test_whole), TEST(test_listed),
+		TEST(test_listed_but_not_believed), TEST(test_update),
 		TEST(test_bounded), TEST(test_bounded_names),
 		TEST(test_bounded_whole), TEST(test_listing),
 		TEST(test_threads),
