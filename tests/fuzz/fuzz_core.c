@@ -1,0 +1,544 @@
+/*
+ * fuzz_core -- the whole tracker, given whatever frames members may send.
+ *
+ * Input: steps, each: what u8 (MORE: the batch goes on), which connection u8;
+ * then, as what says: a message's number u8, flags u8, length u16 and body; or
+ * milliseconds u16.  FIX writes over the body's beginning what nobody guesses:
+ * the session, the number of the change.
+ *
+ * Each request is answered once, with a body that decodes as what it should
+ * be; what the tracker asks decodes, too.  In the end, also after restarts
+ * over the same database, its tables agree with one another.
+ */
+#include <errno.h>
+
+#include "core.h"
+#include "fuzz.h"
+#include "status.h"
+#include "../msg_kinds.h"
+#include "../ns_fixture.h"
+
+enum { LINES = 4, STEPS_MOST = 100, ASKS_MOST = 64, NUMBERS = 4096,
+       LEASE_MS = 2000, QUIET_MS = 20000 };
+enum what { REQUEST, ANSWER, BEAT, CUT, TICK, RESTART, WHERE, N_WHAT,
+	    MORE = 0x80 };
+enum flags { FIX = 1, ONEWAY = 2 };
+
+static const char *const addrs[LINES] = { "10.0.0.1", "10.0.0.2", "10.0.0.3",
+					  "10.0.0.4" };
+
+/* A peer, or (the last) a client, and its connection. */
+struct line {
+	uint64_t conn, session, epoch, seq;
+	int closed;
+};
+
+struct ask {
+	uint64_t conn;
+	uint32_t number;
+	uint16_t type;
+};
+
+static struct {
+	struct db *db;
+	struct core *core;
+	uint64_t ms, conns;
+	int in_batch;
+	struct line lines[LINES];
+	uint32_t open[NUMBERS];	/* 1 + type of a request without answer */
+	uint64_t asked_by[NUMBERS];	/* its connection */
+	uint32_t numbers;
+	struct ask asks[ASKS_MOST];
+	size_t n_asks;
+} world;
+
+static struct core_time now(void)
+{
+	return (struct core_time){
+		.ms = world.ms, .wall_s = 1000000 + (int64_t)(world.ms / 1000),
+	};
+}
+
+static struct line *line_of(uint64_t conn)
+{
+	for (int i = 0; i < LINES; i++)
+		if (world.lines[i].conn == conn)
+			return &world.lines[i];
+	return NULL;
+}
+
+/* ------------------------------------------------------- what comes out */
+
+static const struct kind *kind_of(uint16_t type)
+{
+	for (size_t i = 0; i < N_KINDS; i++)
+		if (kinds[i].type == type)
+			return &kinds[i];
+	return NULL;
+}
+
+static void must_decode(uint16_t type, const struct wr *body)
+{
+	const struct kind *k = kind_of(type);
+	struct arena a = ARENA_INIT;
+	void *m;
+
+	MUST(k && !body->err);
+	m = malloc(k->size);
+	MUST(m && !k->decode(m, &a, body->p, body->len));
+	arena_fini(&a);
+	free(m);
+}
+
+static void greeted(struct line *l, const struct wr *body)
+{
+	struct arena a = ARENA_INIT;
+	struct m_hello_r r;
+
+	MUST(!m_hello_r_decode(&r, &a, body->p, body->len));
+	if (!r.resumed)
+		l->seq = 0;
+	l->session = r.session;
+	l->epoch = r.epoch;
+	arena_fini(&a);
+}
+
+static void io_answer(void *arg, uint64_t conn, uint32_t number, uint16_t type,
+		      uint16_t status, struct wr *body)
+{
+	struct line *l = line_of(conn);
+
+	(void)arg;
+	if (!number) {		/* of a one-way hello: server.c drops it */
+		wr_fini(body);
+		return;
+	}
+	MUST(number < NUMBERS && world.open[number]);
+	MUST(world.asked_by[number] == conn);
+	type = (uint16_t)(world.open[number] - 1);
+	world.open[number] = 0;
+	if (status)
+		must_decode(M_error, body);
+	else if (kind_of(type | M_REPLY))
+		must_decode(type | M_REPLY, body);
+	if (!status && type == M_hello && l)
+		greeted(l, body);
+	wr_fini(body);
+}
+
+static void io_send(void *arg, uint64_t conn, uint32_t number, uint16_t type,
+		    struct wr *body)
+{
+	(void)arg;
+	must_decode(type, body);
+	wr_fini(body);
+	if (number && world.n_asks < ASKS_MOST)
+		world.asks[world.n_asks++] =
+			(struct ask){ conn, number, type };
+}
+
+static void io_close(void *arg, uint64_t conn, const char *why)
+{
+	struct line *l = line_of(conn);
+
+	(void)arg;
+	MUST(why);
+	if (l)
+		l->closed = 1;
+}
+
+/* ------------------------------------------------------------ connections */
+
+static void come(struct line *l)
+{
+	int no = (int)(l - world.lines);
+
+	l->conn = ++world.conns;
+	l->closed = 0;
+	core_up(world.core, l->conn, no == LINES - 1 ? ROLE_CLIENT : ROLE_PEER,
+		0x100 + (uint64_t)no, addrs[no]);
+}
+
+/* Nobody hears answers on it any more. */
+static void go(struct line *l)
+{
+	for (uint32_t i = 0; i < NUMBERS; i++)
+		if (world.asked_by[i] == l->conn)
+			world.open[i] = 0;
+	core_down(world.core, l->conn);
+}
+
+static void batch_begin(void)
+{
+	if (!world.in_batch)
+		core_begin(world.core, now());
+	world.in_batch = 1;
+}
+
+static void batch_end(void)
+{
+	if (world.in_batch)
+		MUST(!core_end(world.core));
+	world.in_batch = 0;
+	for (int i = 0; i < LINES; i++)
+		if (world.lines[i].closed) {
+			core_begin(world.core, now());
+			go(&world.lines[i]);
+			MUST(!core_end(world.core));
+			come(&world.lines[i]);
+		}
+}
+
+static void start(void)
+{
+	const struct core_config cfg = {
+		.copies = 2, .slot_size = FIX_SLOT, .lease_ms = LEASE_MS,
+		.heartbeat_ms = 400, .garbage_ms = 1000, .gone_ms = 3000,
+		.seed = 1,
+	};
+	const struct core_io io = { .answer = io_answer, .send = io_send,
+				    .close = io_close };
+	char why[512];
+
+	MUST(!core_new(&world.core, world.db, &cfg, &io, now(), why,
+		       sizeof(why)));
+	for (int i = 0; i < LINES; i++)
+		come(&world.lines[i]);
+}
+
+static void stop(void)
+{
+	batch_end();
+	core_free(world.core);
+	memset(world.open, 0, sizeof(world.open));
+	world.n_asks = 0;
+}
+
+/* ------------------------------------------------------------------ steps */
+
+/* What is at @at of @n bytes becomes @v. */
+static void write_u64(uint8_t *p, size_t n, size_t at, uint64_t v)
+{
+	if (at + 8 <= n)
+		put_u64(p + at, v);
+}
+
+static void fix(struct line *l, uint16_t type, uint8_t *p, size_t n)
+{
+	if (M_MUTATES(type)) {
+		write_u64(p, n, 0, ++l->seq);
+		write_u64(p, n, 8, l->seq);
+	} else if (type == M_hello) {
+		if (n > 13)
+			put_u32(p, MSG_PROTOCOL);
+		write_u64(p, n, 5, 0);		/* of any swarm */
+		write_u64(p, n, 13, l->session);
+	} else if (type == M_heartbeat || type == M_bye) {
+		write_u64(p, n, 0, l->session);
+		if (type == M_heartbeat)
+			write_u64(p, n, 8, l->epoch);
+	}
+}
+
+/* The body's bytes, as they are freed right after use. */
+static uint8_t *take_body(struct rd *r, size_t *n)
+{
+	uint8_t *p;
+
+	*n = rd_u16(r);
+	if (*n > rd_left(r))
+		*n = rd_left(r);
+	p = malloc(*n ? *n : 1);
+	MUST(p);
+	if (*n)
+		memcpy(p, rd_bytes(r, *n), *n);
+	return p;
+}
+
+static void request(struct line *l, struct rd *r)
+{
+	uint16_t type = kinds[rd_u8(r) % N_KINDS].type;
+	unsigned flags = rd_u8(r);
+	uint32_t number = 0;
+	size_t n;
+	uint8_t *p = take_body(r, &n);
+
+	if (flags & FIX)
+		fix(l, type, p, n);
+	if (!(flags & ONEWAY)) {
+		number = ++world.numbers;
+		world.open[number] = 1u + type;
+		world.asked_by[number] = l->conn;
+	}
+	if (!l->closed)
+		core_request(world.core, l->conn, number, type, p, n);
+	else
+		world.open[number] = 0;
+	free(p);
+}
+
+static void answer(struct rd *r)
+{
+	unsigned flags = rd_u8(r);
+	uint16_t status = rd_u8(r) % 4;
+	size_t n;
+	uint8_t *p = take_body(r, &n);
+	struct ask k;
+
+	if (world.n_asks) {
+		size_t i = flags % world.n_asks--;
+
+		k = world.asks[i];
+		world.asks[i] = world.asks[world.n_asks];
+		core_answer(world.core, k.conn, k.number, k.type | M_REPLY,
+			    status, p, n);
+	}
+	free(p);
+}
+
+static void beat(struct line *l, struct rd *r)
+{
+	struct wr w = WR_INIT;
+	size_t n;
+	uint8_t *p = take_body(r, &n);
+
+	fix(l, M_heartbeat, p, n);
+	if (!core_heartbeat(world.core, l->session, p, n, &w))
+		must_decode(M_heartbeat_r, &w);
+	wr_fini(&w);
+	free(p);
+}
+
+static void where(uint64_t chunk)
+{
+	struct core_where v = { .chunk = chunk };
+
+	core_where(world.core, &v);
+	MUST(v.n_holders <= CORE_WHERE_MAX);
+}
+
+static void step(struct rd *r)
+{
+	unsigned what = rd_u8(r);
+	struct line *l = &world.lines[rd_u8(r) % LINES];
+
+	batch_begin();
+	switch ((what & ~(unsigned)MORE) % N_WHAT) {
+	case REQUEST:
+		request(l, r);
+		break;
+	case ANSWER:
+		answer(r);
+		break;
+	case BEAT:
+		beat(l, r);
+		break;
+	case CUT:
+		l->closed = 1;
+		break;
+	case TICK:
+		world.ms += rd_u16(r);
+		batch_end();
+		batch_begin();
+		core_tick(world.core);
+		break;
+	case RESTART:
+		stop();
+		start();
+		break;
+	case WHERE:
+		where(rd_u16(r));
+		core_probed(world.core, 0x100 + rd_u8(r) % LINES,
+			    rd_u8(r) % 3);
+		break;
+	}
+	if (!(what & MORE))
+		batch_end();
+}
+
+/* ---------------------------------------------------------------- the end */
+
+/* Nobody says anything any more: their leases end, all are answered. */
+static void silence(void)
+{
+	batch_end();
+	for (uint64_t until = world.ms + QUIET_MS; world.ms < until;) {
+		world.ms += QUIET_MS / 40;
+		core_begin(world.core, now());
+		core_tick(world.core);
+		MUST(!core_end(world.core));
+	}
+	for (uint32_t i = 1; i <= world.numbers; i++)
+		MUST(!world.open[i] || world.open[i] == 1 + M_digest ||
+		     line_of(world.asked_by[i])->closed);
+}
+
+static uint64_t count(const char *sql)
+{
+	struct db_stmt *s = db_prep(world.db, sql);
+	uint64_t n;
+
+	MUST(db_step(s) == 1);
+	n = db_u64(s, 0);
+	db_reset(s);
+	return n;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
+{
+	char why[512];
+	struct rd r;
+
+	fuzz_quiet();
+	memset(&world, 0, sizeof(world));
+	world.ms = 1000;
+	MUST(!db_open(&world.db, ":memory:", why, sizeof(why)));
+	start();
+	rd_init(&r, p, n);
+	for (int i = 0; i < STEPS_MOST && rd_left(&r); i++)
+		step(&r);
+	silence();
+	stop();
+	for (size_t i = 0; i < sizeof(fix_rules) / sizeof(*fix_rules); i++)
+		if (count(fix_rules[i]))
+			fuzz_fail(__FILE__, __LINE__, fix_rules[i]);
+	db_close(world.db);
+	return 0;
+}
+
+/* ---------------------------------------------------------------- seeds */
+
+static void put_body(struct wr *w, const struct wr *body)
+{
+	wr_u16(w, (uint16_t)body->len);
+	wr_bytes(w, body->p, body->len);
+}
+
+static void put(struct wr *w, uint8_t line, uint16_t type, const void *m)
+{
+	const struct kind *k = kind_of(type);
+	struct wr body = WR_INIT;
+
+	MUST(!k->encode(&body, m));
+	wr_u8(w, REQUEST);
+	wr_u8(w, line);
+	wr_u8(w, (uint8_t)(k - kinds));
+	wr_u8(w, FIX);
+	put_body(w, &body);
+	wr_fini(&body);
+}
+
+static void put_hello(struct wr *w, uint8_t line)
+{
+	struct m_hello m = {
+		.protocol = MSG_PROTOCOL, .addr = str_of(addrs[line]),
+		.role = line == LINES - 1 ? ROLE_CLIENT : ROLE_PEER,
+		.port = 3457, .mounted = 1, .capacity = 1 << 30,
+	};
+
+	put(w, line, M_hello, &m);
+}
+
+static void put_tick(struct wr *w, uint16_t ms)
+{
+	wr_u8(w, TICK);
+	wr_u8(w, 0);
+	wr_u16(w, ms);
+}
+
+static void put_mknod(struct wr *w, uint8_t line, uint64_t parent,
+		      const char *name, uint32_t mode)
+{
+	struct m_mknod m = { .parent = parent, .name = str_of(name),
+			     .mode = mode, .uid = 10, .gid = 20 };
+
+	put(w, line, M_mknod, &m);
+}
+
+static void put_commit(struct wr *w, uint64_t ino, uint64_t slot,
+		       uint64_t chunk)
+{
+	uint32_t stored[] = { 1, 2 };
+	struct m_push push = { .slot = slot, .pos = 3, .len = 20,
+			       .chunk = chunk, .chunk_len = 20,
+			       .stored = stored, .n_stored = 2 };
+	struct m_commit m = { .ino = ino, .mtime_s = 1000001, .pushes = &push,
+			      .n_pushes = 1 };
+
+	put(w, 0, M_commit, &m);
+}
+
+/* Names, contents, locks of two mounts. */
+static void put_story(struct wr *w)
+{
+	struct m_grant grant = { .count = 4 };
+	struct m_getmap map = { .ino = 3, .count = 8 };
+	struct m_lookup look = { .parent = 1, .name = STR_LIT("d") };
+	struct m_readdir list = { .ino = 1, .most = 100 };
+	struct m_rename move = { .parent = 2, .name = STR_LIT("f"),
+				 .newparent = 1, .newname = STR_LIT("g") };
+	struct m_setattr cut = { .ino = 3, .set = SET_SIZE, .size = 30 };
+	struct m_lock lock = { .op = LK_WAIT, .ticket = 1,
+			       .lock = { .ino = 3, .kind = 2, .owner = 7,
+					 .end = 99 } };
+	struct m_unlink gone = { .parent = 1, .name = STR_LIT("g") };
+
+	put_mknod(w, 0, 1, "d", S_IFDIR | 0755);
+	put_mknod(w, 0, 2, "f", S_IFREG | 0644);
+	put(w, 0, M_grant, &grant);
+	put_commit(w, 3, 0, 1);
+	put_commit(w, 3, 5, 2);
+	put(w, 1, M_lookup, &look);
+	put(w, 1, M_getmap, &map);
+	put(w, 1, M_readdir, &list);
+	put(w, 0, M_lock, &lock);
+	put(w, 1, M_lock, &lock);
+	put(w, 0, M_rename, &move);
+	put(w, 0, M_setattr, &cut);
+	put(w, 1, M_unlink, &gone);
+	put_tick(w, 3000);
+}
+
+/* A member says one thing at random, of each kind. */
+static void seed_kind(const struct kind *k)
+{
+	struct arena a = ARENA_INIT;
+	struct wr w = WR_INIT;
+	void *m = calloc(1, k->size);
+
+	MUST(m);
+	k->fill(m, &a);
+	put_hello(&w, 0);
+	put_mknod(&w, 0, 1, "f", S_IFREG | 0644);
+	put(&w, 0, k->type, m);
+	fuzz_seed_wr(k->name, &w);
+	arena_fini(&a);
+	free(m);
+}
+
+void fuzz_seeds(void)
+{
+	struct wr w = WR_INIT;
+
+	put_hello(&w, 0);
+	put_hello(&w, 1);
+	put_story(&w);
+	fuzz_seed_wr("story", &w);
+	put_hello(&w, 0);
+	put_mknod(&w, 0, 1, "f", S_IFREG | 0644);
+	wr_u8(&w, RESTART);
+	wr_u8(&w, 0);
+	put_hello(&w, 0);
+	put_mknod(&w, 0, 1, "g", S_IFREG | 0644);
+	wr_u8(&w, CUT);
+	wr_u8(&w, 0);
+	put_hello(&w, 0);
+	put_hello(&w, 3);
+	put_tick(&w, 3000);
+	fuzz_seed_wr("restart", &w);
+	seed = 2;
+	all_lists_of_one = 1;
+	for (size_t i = 0; i < N_KINDS; i++)
+		if (!(kinds[i].type & M_REPLY))
+			seed_kind(&kinds[i]);
+}
