@@ -499,7 +499,7 @@ static void put_story(struct wr *w)
 	put_tick(w, 3000);
 }
 
-/* A member says one thing at random, of each kind. */
+/* A member and a client say one thing at random, of each kind. */
 static void seed_kind(const struct kind *k)
 {
 	struct arena a = ARENA_INIT;
@@ -511,6 +511,8 @@ static void seed_kind(const struct kind *k)
 	put_hello(&w, 0);
 	put_mknod(&w, 0, 1, "f", S_IFREG | 0644);
 	put(&w, 0, k->type, m);
+	put_hello(&w, LINES - 1);
+	put(&w, LINES - 1, k->type, m);
 	fuzz_seed_wr(k->name, &w);
 	arena_fini(&a);
 	free(m);

@@ -1,9 +1,9 @@
 /*
  * fuzz_slot -- a slot's stack of slices as the database has it.
  *
- * Input: a row's blob; another row has it behind 512 of its own kind.  What is
- * read is packed again to the same bytes; a blob of a wrong length, or too
- * long, is refused.
+ * Input: how many zero slices come first u16, then the rest of a row's blob.
+ * What is read is packed again to the same bytes; a blob of a wrong length, or
+ * too long, is refused.
  */
 #include "ns_slot.c"
 
@@ -58,8 +58,20 @@ static void check_stack(const uint8_t *p, size_t n)
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-	check_packed(p, n);
-	check_stack(p, n);
+	size_t zeros, rest;
+	uint8_t *blob;
+	struct rd r;
+
+	rd_init(&r, p, n);
+	zeros = rd_u16(&r) % (2 * NS_STACK_MAX) * (size_t)NS_SLICE_BYTES;
+	p = fuzz_rest(&r, &rest);
+	blob = calloc(1, zeros + rest + 1);
+	MUST(blob);
+	if (rest)
+		memcpy(blob + zeros, p, rest);
+	check_packed(blob, zeros + rest);
+	check_stack(blob, zeros + rest);
+	free(blob);
 	return 0;
 }
 
@@ -77,14 +89,22 @@ void fuzz_seeds(void)
 {
 	struct wr w = WR_INIT;
 
+	wr_u16(&w, 0);
 	slice(&w, 0, 100, 0, 0, 1);
 	slice(&w, 0, 1000, 10, 0, 2);
 	slice(&w, 300, 100, 11, 50, 3);
 	slice(&w, 350, 10, 0, 0, 4);
 	fuzz_seed_wr("stack", &w);
+	wr_u16(&w, 1);
 	slice(&w, UINT32_MAX, UINT32_MAX, 1, UINT32_MAX, UINT64_MAX);
 	fuzz_seed_wr("far", &w);
+	wr_u16(&w, 0);
 	slice(&w, 0, 1, 1, 0, 1);
 	w.len--;
 	fuzz_seed_wr("cut", &w);
+	wr_u16(&w, NS_STACK_MAX);
+	fuzz_seed_wr("full", &w);
+	wr_u16(&w, NS_STACK_MAX);
+	slice(&w, 0, 1, 1, 0, 1);
+	fuzz_seed_wr("over", &w);
 }

@@ -1,8 +1,8 @@
 /*
  * fuzz_text -- sizes and addresses as people type them.
  *
- * Input: a string.  A size that is read is one that its own text is read back
- * to, rounded down; an address is what its own text is read back to.  Names
+ * Input: a string.  A size that is read is what its digits and unit say, and what
+ * its own text is read back to, rounded down; an address is what its own text is read back to.  Names
  * are not resolved: nobody knows any.
  */
 #include <netdb.h>
@@ -34,6 +34,18 @@ static uint64_t typed(uint64_t v)
 	return again;
 }
 
+/* Between the whole number before the unit and the next. */
+static void check_bounds(const char *s, uint64_t v)
+{
+	char *end;
+	unsigned __int128 whole = strtoull(s, &end, 10);
+	unsigned shift;
+
+	end += *end == '.' ? 1 + strspn(end + 1, "0123456789") : 0;
+	shift = unit_shift(*end);
+	MUST(v >= whole << shift && v < (whole + 1) << shift);
+}
+
 static void try_size(const char *s)
 {
 	uint64_t v = 0x5555, again;
@@ -45,6 +57,7 @@ static void try_size(const char *s)
 		return;
 	}
 	MUST(isdigit((unsigned char)*s));
+	check_bounds(s, v);
 	again = typed(v);
 	MUST(again <= v && (v < 1024 ? again == v : v - again < v / 8));
 }
