@@ -3,12 +3,14 @@
  *
  * Input: steps, each: what u8 (MORE: the batch goes on), which connection u8;
  * then, as what says: a message's number u8, flags u8, length u16 and body; or
- * milliseconds u16.  FIX writes over the body's beginning what nobody guesses:
- * the session, the number of the change.
+ * milliseconds u16; or bytes for a column of the database, as a bad disk may
+ * have them.  FIX writes over the body's beginning what nobody guesses: the
+ * session, the number of the change; AGAIN: the number of the last one.
  *
  * Each request is answered once, with a body that decodes as what it should
  * be; what the tracker asks decodes, too.  In the end, also after restarts
- * over the same database, its tables agree with one another.
+ * over the same database, its tables agree with one another.  With a damaged
+ * database nothing is promised but to stay alive.
  */
 #include <errno.h>
 
@@ -20,9 +22,9 @@
 
 enum { LINES = 4, STEPS_MOST = 100, ASKS_MOST = 64, NUMBERS = 4096,
        LEASE_MS = 2000, QUIET_MS = 20000 };
-enum what { REQUEST, ANSWER, BEAT, CUT, TICK, RESTART, WHERE, N_WHAT,
+enum what { REQUEST, ANSWER, BEAT, CUT, TICK, RESTART, WHERE, DAMAGE, N_WHAT,
 	    MORE = 0x80 };
-enum flags { FIX = 1, ONEWAY = 2 };
+enum flags { FIX = 1, ONEWAY = 2, AGAIN = 4 };
 
 static const char *const addrs[LINES] = { "10.0.0.1", "10.0.0.2", "10.0.0.3",
 					  "10.0.0.4" };
@@ -50,6 +52,7 @@ static struct {
 	uint32_t numbers;
 	struct ask asks[ASKS_MOST];
 	size_t n_asks;
+	int damaged;
 } world;
 
 static struct core_time now(void)
@@ -83,6 +86,8 @@ static void must_decode(uint16_t type, const struct wr *body)
 	struct arena a = ARENA_INIT;
 	void *m;
 
+	if (world.damaged)
+		return;
 	MUST(k && !body->err);
 	m = malloc(k->size);
 	MUST(m && !k->decode(m, &a, body->p, body->len));
@@ -95,11 +100,12 @@ static void greeted(struct line *l, const struct wr *body)
 	struct arena a = ARENA_INIT;
 	struct m_hello_r r;
 
-	MUST(!m_hello_r_decode(&r, &a, body->p, body->len));
-	if (!r.resumed)
-		l->seq = 0;
-	l->session = r.session;
-	l->epoch = r.epoch;
+	if (!m_hello_r_decode(&r, &a, body->p, body->len)) {
+		if (!r.resumed)
+			l->seq = 0;
+		l->session = r.session;
+		l->epoch = r.epoch;
+	}
 	arena_fini(&a);
 }
 
@@ -175,20 +181,28 @@ static void batch_begin(void)
 	world.in_batch = 1;
 }
 
+static void batch_commit(void)
+{
+	int err = core_end(world.core);
+
+	MUST(!err || world.damaged);
+	world.in_batch = 0;
+}
+
 static void batch_end(void)
 {
 	if (world.in_batch)
-		MUST(!core_end(world.core));
-	world.in_batch = 0;
+		batch_commit();
 	for (int i = 0; i < LINES; i++)
 		if (world.lines[i].closed) {
-			core_begin(world.core, now());
+			batch_begin();
 			go(&world.lines[i]);
-			MUST(!core_end(world.core));
+			batch_commit();
 			come(&world.lines[i]);
 		}
 }
 
+/* With a damaged database it may say no. */
 static void start(void)
 {
 	const struct core_config cfg = {
@@ -199,10 +213,13 @@ static void start(void)
 	const struct core_io io = { .answer = io_answer, .send = io_send,
 				    .close = io_close };
 	char why[512];
+	int err = core_new(&world.core, world.db, &cfg, &io, now(), why,
+			   sizeof(why));
 
-	MUST(!core_new(&world.core, world.db, &cfg, &io, now(), why,
-		       sizeof(why)));
-	for (int i = 0; i < LINES; i++)
+	MUST(!err || world.damaged);
+	if (err)
+		world.core = NULL;
+	for (int i = 0; !err && i < LINES; i++)
 		come(&world.lines[i]);
 }
 
@@ -223,10 +240,12 @@ static void write_u64(uint8_t *p, size_t n, size_t at, uint64_t v)
 		put_u64(p + at, v);
 }
 
-static void fix(struct line *l, uint16_t type, uint8_t *p, size_t n)
+static void fix(struct line *l, uint16_t type, unsigned flags, uint8_t *p,
+		size_t n)
 {
 	if (M_MUTATES(type)) {
-		write_u64(p, n, 0, ++l->seq);
+		l->seq += !(flags & AGAIN);
+		write_u64(p, n, 0, l->seq);
 		write_u64(p, n, 8, l->seq);
 	} else if (type == M_hello) {
 		if (n > 13)
@@ -264,7 +283,7 @@ static void request(struct line *l, struct rd *r)
 	uint8_t *p = take_body(r, &n);
 
 	if (flags & FIX)
-		fix(l, type, p, n);
+		fix(l, type, flags, p, n);
 	if (!(flags & ONEWAY)) {
 		number = ++world.numbers;
 		world.open[number] = 1u + type;
@@ -302,7 +321,7 @@ static void beat(struct line *l, struct rd *r)
 	size_t n;
 	uint8_t *p = take_body(r, &n);
 
-	fix(l, M_heartbeat, p, n);
+	fix(l, M_heartbeat, 0, p, n);
 	if (!core_heartbeat(world.core, l->session, p, n, &w))
 		must_decode(M_heartbeat_r, &w);
 	wr_fini(&w);
@@ -315,6 +334,28 @@ static void where(uint64_t chunk)
 
 	core_where(world.core, &v);
 	MUST(v.n_holders <= CORE_WHERE_MAX);
+}
+
+static const char *const columns[] = {
+	"UPDATE slots SET slices=?1", "UPDATE chunks SET peers=?1",
+	"UPDATE chunks SET md5=?1", "UPDATE digests SET md5=?1",
+	"UPDATE xattrs SET value=?1", "UPDATE symlinks SET target=?1",
+	"UPDATE replies SET body=?1", "UPDATE dentries SET name=?1",
+};
+
+#define COLUMNS (sizeof(columns) / sizeof(*columns))
+
+static void damage(struct rd *r)
+{
+	const char *sql = columns[rd_u8(r) % COLUMNS];
+	size_t n;
+	uint8_t *p = take_body(r, &n);
+	struct db_stmt *s = db_prep(world.db, sql);
+
+	world.damaged = 1;
+	db_bind_blob(s, 1, p, n);
+	db_run(s);	/* an error is one more that the batch meets */
+	free(p);
 }
 
 static void step(struct rd *r)
@@ -346,13 +387,16 @@ static void step(struct rd *r)
 		stop();
 		start();
 		break;
+	case DAMAGE:
+		damage(r);
+		break;
 	case WHERE:
 		where(rd_u16(r));
 		core_probed(world.core, 0x100 + rd_u8(r) % LINES,
 			    rd_u8(r) % 3);
 		break;
 	}
-	if (!(what & MORE))
+	if (!(what & MORE) && world.core)
 		batch_end();
 }
 
@@ -364,12 +408,13 @@ static void silence(void)
 	batch_end();
 	for (uint64_t until = world.ms + QUIET_MS; world.ms < until;) {
 		world.ms += QUIET_MS / 40;
-		core_begin(world.core, now());
+		batch_begin();
 		core_tick(world.core);
-		MUST(!core_end(world.core));
+		batch_commit();
 	}
 	for (uint32_t i = 1; i <= world.numbers; i++)
 		MUST(!world.open[i] || world.open[i] == 1 + M_digest ||
+		     world.damaged ||
 		     line_of(world.asked_by[i])->closed);
 }
 
@@ -384,6 +429,13 @@ static uint64_t count(const char *sql)
 	return n;
 }
 
+static void check_tables(void)
+{
+	for (size_t i = 0; i < sizeof(fix_rules) / sizeof(*fix_rules); i++)
+		if (count(fix_rules[i]))
+			fuzz_fail(__FILE__, __LINE__, fix_rules[i]);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
 	char why[512];
@@ -395,13 +447,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	MUST(!db_open(&world.db, ":memory:", why, sizeof(why)));
 	start();
 	rd_init(&r, p, n);
-	for (int i = 0; i < STEPS_MOST && rd_left(&r); i++)
+	for (int i = 0; i < STEPS_MOST && rd_left(&r) && world.core; i++)
 		step(&r);
-	silence();
-	stop();
-	for (size_t i = 0; i < sizeof(fix_rules) / sizeof(*fix_rules); i++)
-		if (count(fix_rules[i]))
-			fuzz_fail(__FILE__, __LINE__, fix_rules[i]);
+	if (world.core) {
+		silence();
+		stop();
+	}
+	if (!world.damaged)
+		check_tables();
 	db_close(world.db);
 	return 0;
 }
@@ -437,6 +490,16 @@ static void put_hello(struct wr *w, uint8_t line)
 	};
 
 	put(w, line, M_hello, &m);
+}
+
+static void put_damage(struct wr *w, uint8_t column, uint16_t n)
+{
+	wr_u8(w, DAMAGE);
+	wr_u8(w, 0);
+	wr_u8(w, column);
+	wr_u16(w, n);
+	for (uint16_t i = 0; i < n; i++)
+		wr_u8(w, (uint8_t)i);
 }
 
 static void put_tick(struct wr *w, uint16_t ms)
@@ -538,6 +601,17 @@ void fuzz_seeds(void)
 	put_hello(&w, 3);
 	put_tick(&w, 3000);
 	fuzz_seed_wr("restart", &w);
+	for (uint8_t column = 0; column < COLUMNS; column++) {
+		char name[] = { 'd', 'a', 'm', 'a', 'g', 'e', '0', 0 };
+
+		put_hello(&w, 0);
+		put_hello(&w, 1);
+		put_story(&w);
+		put_damage(&w, column, column % 2 ? 3 : 56);
+		put_story(&w);
+		name[6] = (char)('0' + column);
+		fuzz_seed_wr(name, &w);
+	}
 	seed = 2;
 	all_lists_of_one = 1;
 	for (size_t i = 0; i < N_KINDS; i++)
