@@ -16,7 +16,8 @@
 enum where { CHUNK, CACHED, SWARM, JOURNAL_0, JOURNAL_1, TMP, ODD, N_WHERE };
 enum { FILES_MOST = 16, LIST_MOST = 64, ID = 0x1200 };
 
-#define IDENTITY "pspfs store 1\nswarm 000000000000feed\npeer 0000000000000ace\n"
+#define IDENTITY "pspfs store 1\n"                                           \
+		 "swarm 000000000000feed\npeer 0000000000000ace\n"
 
 static void put_chunk(int dir, enum where where, struct rd *r, size_t len)
 {

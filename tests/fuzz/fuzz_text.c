@@ -1,9 +1,9 @@
 /*
  * fuzz_text -- sizes and addresses as people type them.
  *
- * Input: a string.  A size that is read is what its digits and unit say, and what
- * its own text is read back to, rounded down; an address is what its own text is read back to.  Names
- * are not resolved: nobody knows any.
+ * Input: a string.  A size that is read is what its digits and unit say, and
+ * what its own text is read back to, rounded down; an address is what its own
+ * text is read back to.  Names are not resolved: nobody knows any.
  */
 #include <netdb.h>
 
