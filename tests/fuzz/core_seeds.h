@@ -19,7 +19,7 @@ static void put(struct wr *w, uint8_t line, uint16_t type, const void *m)
 	MUST(!k->encode(&body, m));
 	wr_u8(w, REQUEST);
 	wr_u8(w, line);
-	wr_u8(w, (uint8_t)(k - kinds));
+	wr_u16(w, type);
 	wr_u8(w, FIX);
 	put_body(w, &body);
 	wr_fini(&body);
@@ -34,6 +34,12 @@ static void put_hello(struct wr *w, uint8_t line)
 	};
 
 	put(w, line, M_hello, &m);
+}
+
+static void put_all_hello(struct wr *w)
+{
+	for (uint8_t line = 0; line < LINES; line++)
+		put_hello(w, line);
 }
 
 static void put_damage(struct wr *w, uint8_t column, uint16_t n)
@@ -106,6 +112,114 @@ static void put_story(struct wr *w)
 	put_tick(w, 3000);
 }
 
+/* Extended attributes, ACLs and what inherits them. */
+static void put_attrs(struct wr *w)
+{
+	static const uint8_t acl[] = {
+		2, 0, 0, 0,  1, 0, 7, 0, 0, 0, 0, 0,  2, 0, 6, 0, 10, 0, 0, 0,
+		4, 0, 5, 0, 0, 0, 0, 0,  16, 0, 7, 0, 0, 0, 0, 0,
+		32, 0, 0, 0, 0, 0, 0, 0,
+	};
+	struct str value = { (const char *)acl, sizeof(acl) };
+	struct m_setxattr user = { .ino = 2, .name = STR_LIT("user.a"),
+				   .value = STR_LIT("value"), .flags = 1 };
+	struct m_setxattr dir = {
+		.ino = 2, .name = STR_LIT("system.posix_acl_default"),
+		.value = value };
+	struct m_setxattr file = {
+		.ino = 3, .name = STR_LIT("system.posix_acl_access"),
+		.value = value };
+	struct m_setattr mode = { .ino = 3, .set = SET_MODE | SET_UID,
+				  .mode = 0640, .uid = 11 };
+	struct m_getxattr get = { .ino = 3, .name = file.name };
+	struct m_listxattr list = { .ino = 2 };
+	struct m_removexattr gone = { .ino = 2, .name = user.name };
+
+	put_mknod(w, 0, 1, "d", S_IFDIR | 0755);
+	put(w, 0, M_setxattr, &user);
+	put(w, 0, M_setxattr, &dir);
+	put_mknod(w, 0, 2, "f", S_IFREG | 0666);
+	put(w, 0, M_setxattr, &file);
+	put(w, 0, M_setattr, &mode);
+	put(w, 0, M_getxattr, &get);
+	put(w, 0, M_listxattr, &list);
+	put(w, 0, M_removexattr, &gone);
+}
+
+/* A file with content: holes, parts of it elsewhere too, put together. */
+static void put_content(struct wr *w)
+{
+	struct m_grant grant = { .count = 8 };
+	struct m_allocate punch = { .ino = 2, .off = 10, .len = 40,
+				    .mode = ALLOCATE_PUNCH |
+					    ALLOCATE_KEEP_SIZE };
+	struct m_allocate zero = { .ino = 2, .off = 60, .len = 500,
+				   .mode = ALLOCATE_ZERO };
+	struct m_clone clone = { .ino = 3, .from = 2, .len = 1000 };
+	struct m_seekmap seek = { .ino = 2, .off = 70 };
+	struct m_getmap map = { .ino = 3, .count = 10 };
+	struct m_compact compact = {
+		.ino = 2, .expect = 9,
+		.push = { .slot = 0, .len = 64, .chunk = 5, .chunk_len = 64 } };
+
+	put_mknod(w, 0, 1, "f", S_IFREG | 0644);
+	put_mknod(w, 0, 1, "g", S_IFREG | 0644);
+	put(w, 0, M_grant, &grant);
+	for (uint64_t i = 1; i < 4; i++) {
+		put_commit(w, 2, 0, i);
+		put_commit(w, 2, i, 5 + i);
+	}
+	put(w, 0, M_allocate, &punch);
+	put(w, 0, M_allocate, &zero);
+	put(w, 0, M_seekmap, &seek);
+	put(w, 0, M_clone, &clone);
+	put(w, 1, M_getmap, &map);
+	put(w, 0, M_compact, &compact);
+}
+
+static void put_answer(struct wr *w, uint8_t line)
+{
+	wr_u8(w, ANSWER);
+	wr_u8(w, line);
+	wr_u8(w, 0);
+	wr_u8(w, 0);
+	wr_u16(w, 24);		/* of any kind */
+	for (int i = 0; i < 24; i++)
+		wr_u8(w, 0);
+}
+
+/* A file that is to be everywhere, its MD5, a copy that is bad. */
+static void put_jobs(struct wr *w)
+{
+	struct m_grant grant = { .count = 4 };
+	struct m_held held[] = { { 1, COPY_REPLICA }, { 2, COPY_CACHED } };
+	struct m_have have = { .added = held, .n_added = 2 };
+	struct m_replicate all = { .ino = 2, .copies = MSG_COPIES_ALL };
+	struct m_progress far = { .job = 1, .part = { .chunks = 1, .done = 1,
+						      .ended = 1 } };
+	struct m_job job = { .job = 1 };
+	struct m_digest digest = { .ino = 2, .compute = 1 };
+	struct m_digested told = { .ino = 2, .version = 2 };
+	struct m_bad_copy bad = { .chunk = 1, .peer = 1, .corrupt = 1 };
+
+	put_mknod(w, 0, 1, "f", S_IFREG | 0644);
+	put(w, 0, M_grant, &grant);
+	put_commit(w, 2, 0, 1);
+	put(w, 1, M_have, &have);
+	put(w, 3, M_digest, &digest);
+	put(w, 0, M_replicate, &all);
+	put_tick(w, 200);
+	put_answer(w, 0);
+	put_answer(w, 0);
+	put(w, 1, M_progress, &far);
+	put(w, 0, M_job, &job);
+	put(w, 1, M_bad_copy, &bad);
+	put_tick(w, 900);
+	put_answer(w, 1);
+	put(w, 1, M_digested, &told);
+	put_tick(w, 900);
+}
+
 /* A member and a client say one thing at random, of each kind. */
 static void seed_kind(const struct kind *k)
 {
@@ -133,6 +247,15 @@ void fuzz_seeds(void)
 	put_hello(&w, 1);
 	put_story(&w);
 	fuzz_seed_wr("story", &w);
+	put_all_hello(&w);
+	put_attrs(&w);
+	fuzz_seed_wr("attrs", &w);
+	put_all_hello(&w);
+	put_content(&w);
+	fuzz_seed_wr("content", &w);
+	put_all_hello(&w);
+	put_jobs(&w);
+	fuzz_seed_wr("jobs", &w);
 	put_hello(&w, 0);
 	put_mknod(&w, 0, 1, "f", S_IFREG | 0644);
 	wr_u8(&w, RESTART);

@@ -2,7 +2,7 @@
  * fuzz_core -- the whole tracker, given whatever frames members may send.
  *
  * Input: steps, each: what u8 (MORE: the batch goes on), which connection u8;
- * then, as what says: a message's number u8, flags u8, length u16 and body; or
+ * then, as what says: a message's type u16, flags u8, length u16 and body; or
  * milliseconds u16; or bytes for a column of the database, as a bad disk may
  * have them.  FIX writes over the body's beginning what nobody guesses: the
  * session, the number of the change; AGAIN: the number of the last one.
@@ -276,7 +276,7 @@ static uint8_t *take_body(struct rd *r, size_t *n)
 
 static void request(struct line *l, struct rd *r)
 {
-	uint16_t type = kinds[rd_u8(r) % N_KINDS].type;
+	uint16_t type = rd_u16(r);
 	unsigned flags = rd_u8(r);
 	uint32_t number = 0;
 	size_t n;
