@@ -75,7 +75,7 @@ UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_acl \
 
 # Fuzz targets, tests/fuzz/fuzz_NAME.c; each is also a unit test that runs over
 # its checked-in inputs.
-FUZZ_NET     := msg slices dgram rpc_in identity key text
+FUZZ_NET     := msg slices dgram rpc_in rpc identity key text
 FUZZ_FS      := trailer journal store sums track gather map chunkd local part \
 		mount_opts byte_range proc
 FUZZ_TRACKER := slot acl relayd options core
