@@ -73,6 +73,16 @@ UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_acl \
 	   unit_repair unit_repair_copies unit_jobs unit_digest unit_server \
 		sim_tracker sim_relay
 
+# Fuzz targets, tests/fuzz/fuzz_NAME.c; each is also a unit test that runs over
+# its checked-in inputs.
+FUZZ_NET     := msg slices dgram rpc_in rpc identity key text
+FUZZ_FS      := trailer journal store sums track gather map chunkd local part \
+		mount_opts byte_range proc
+FUZZ_TRACKER := slot acl relayd options core
+UNIT_FUZZ_NET     := $(FUZZ_NET:%=fuzz_%)
+UNIT_FUZZ_FS      := $(FUZZ_FS:%=fuzz_%)
+UNIT_FUZZ_TRACKER := $(FUZZ_TRACKER:%=fuzz_%)
+
 VERSION := 0.1
 PKGS    := libevent_core libevent_pthreads libssl libcrypto jansson
 CPPFLAGS += -DPSPFS_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS) fuse3 libxxhash sqlite3 2>/dev/null)
@@ -97,10 +107,10 @@ DEPS_BUILD := gcc make pkg-config libc6-dev libfuse3-dev libevent-dev \
 DEPS_TEST  := libcmocka-dev python3 python3-pytest python3-pytest-timeout \
 	      rsync git tar procps util-linux iproute2 nftables cppcheck \
 	      fio sqlite3 zip unzip vim-tiny emacs-nox stress-ng dbench \
-	      acl attr patch xz-utils dpkg
+	      acl attr patch xz-utils dpkg clang libclang-rt-14-dev
 
 .DELETE_ON_ERROR:
-.PHONY: all deps demo check check-unit check-e2e check-model check-mounts lint bench fuzz install \
+.PHONY: all deps demo check check-unit check-e2e check-model check-mounts lint bench fuzz fuzz-seeds install \
 	uninstall clean help
 
 all: $(PROGRAMS:%=$(BUILD)/%)
@@ -112,6 +122,7 @@ help:
 	@echo "make check     all tests; SAN=address,undefined or SAN=thread: with sanitizers"
 	@echo "make check-model OPS=100000 SEEDS='1 2'   all calls at random, against a model of POSIX"
 	@echo "make check-mounts  ROUNDS=10000 of each kind of change on three mounts: no stale answer"
+	@echo "make fuzz      libFuzzer on every decoder, FUZZ_S=60 seconds each; TARGET=name for one"
 	@echo "make lint      compile with -Werror, cppcheck, included-folder rules"
 	@echo "make bench     small benchmarks of the parts"
 	@echo "make install   into DESTDIR/PREFIX, mount.pspfs also where mount(8) looks"
@@ -167,6 +178,31 @@ $(BUILD)/tests/tracker/%.o: tests/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -Itracker -c -o $@ $<
 
+# Fuzz targets: with replay.c as unit tests, with libFuzzer for make fuzz.
+REPLAY := $(BUILD)/tests/net/fuzz/replay.o
+$(UNIT_FUZZ_NET:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/net/fuzz/%.o $(REPLAY) $(BUILD)/net.a
+	$(call say,LD,$@)
+	$(LINK) $(NET_LIBS)
+$(UNIT_FUZZ_FS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/fs/fuzz/%.o $(REPLAY) $(BUILD)/fs.a $(BUILD)/net.a
+	$(call say,LD,$@)
+	$(LINK) $(FS_LIBS) $(NET_LIBS)
+$(UNIT_FUZZ_TRACKER:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/tracker/fuzz/%.o $(REPLAY) $(BUILD)/tracker.a $(BUILD)/net.a
+	$(call say,LD,$@)
+	$(LINK) $(TRACKER_LIBS) $(NET_LIBS)
+
+$(FUZZ_NET:%=$(BUILD)/fuzz/%): $(BUILD)/fuzz/%: $(BUILD)/tests/net/fuzz/fuzz_%.o $(BUILD)/net.a
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(LINK) -fsanitize=fuzzer $(NET_LIBS)
+$(FUZZ_FS:%=$(BUILD)/fuzz/%): $(BUILD)/fuzz/%: $(BUILD)/tests/fs/fuzz/fuzz_%.o $(BUILD)/fs.a $(BUILD)/net.a
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(LINK) -fsanitize=fuzzer $(FS_LIBS) $(NET_LIBS)
+$(FUZZ_TRACKER:%=$(BUILD)/fuzz/%): $(BUILD)/fuzz/%: $(BUILD)/tests/tracker/fuzz/fuzz_%.o $(BUILD)/tracker.a $(BUILD)/net.a
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(LINK) -fsanitize=fuzzer $(TRACKER_LIBS) $(NET_LIBS)
+
 $(UNIT_NET:%=$(BUILD)/tests/%) $(BENCH_NET:%=$(BUILD)/tests/%) $(HELPERS_NET:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/net/%.o $(BUILD)/net.a
 	$(call say,LD,$@)
 	$(LINK) -lcmocka $(NET_LIBS)
@@ -177,7 +213,8 @@ $(UNIT_TRACKER:%=$(BUILD)/tests/%) $(BENCH_TRACKER:%=$(BUILD)/tests/%): $(BUILD)
 	$(call say,LD,$@)
 	$(LINK) -lcmocka $(TRACKER_LIBS) $(NET_LIBS)
 
-UNIT := $(UNIT_NET) $(UNIT_FS) $(UNIT_TRACKER)
+UNIT := $(UNIT_NET) $(UNIT_FS) $(UNIT_TRACKER) \
+	$(UNIT_FUZZ_NET) $(UNIT_FUZZ_FS) $(UNIT_FUZZ_TRACKER)
 BENCH := $(BENCH_NET) $(BENCH_TRACKER)
 HELPERS := $(HELPERS_NET:%=$(BUILD)/tests/%)
 
@@ -203,6 +240,24 @@ check-mounts: all
 
 bench: $(BENCH:%=$(BUILD)/tests/%)
 	@for b in $^; do $$b || exit 1; done
+
+# Each decoder against what libFuzzer makes up, FUZZ_S seconds; TARGET=name for
+# one.  What it finds new goes to build-fuzz/corpus, what fails to build-fuzz.
+FUZZ_S ?= 60
+TARGET ?= $(FUZZ_NET) $(FUZZ_FS) $(FUZZ_TRACKER)
+CLANG  ?= clang
+# clang does not say __SANITIZE_ADDRESS__ by itself, as gcc does.
+FUZZ_CFLAGS = -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
+	      -fno-sanitize-recover=all -D__SANITIZE_ADDRESS__
+fuzz:
+	$(Q)$(MAKE) --no-print-directory BUILD=build-fuzz CC=$(CLANG) SAN= \
+		CFLAGS="$(FUZZ_CFLAGS)" $(TARGET:%=build-fuzz/fuzz/%)
+	$(Q)$(PYTHON) tests/fuzz/run.py --build build-fuzz --seconds $(FUZZ_S) $(TARGET)
+
+# The checked-in inputs, made anew by the encoders.
+fuzz-seeds: $(foreach t,$(TARGET),$(BUILD)/tests/fuzz_$t)
+	$(Q)for t in $(TARGET); do mkdir -p tests/fuzz/corpus/$$t && \
+		$(BUILD)/tests/fuzz_$$t --seeds tests/fuzz/corpus/$$t || exit 1; done
 
 # cppcheck reads no system headers, but has to know these macros: it is given
 # the headers, wherever the compiler finds them.

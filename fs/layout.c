@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "slices.h"
+#include "store.h"
 
 #define TRIES 5			/* when the file changes under us */
 
@@ -143,6 +144,13 @@ static void sort_chunks(struct layout *l)
 	l->n_chunks = kept;
 }
 
+/* Is it inside the chunk that it names? */
+static int is_inside(const struct layout_piece *p)
+{
+	return p->chunk && p->chunk->len <= STORE_CHUNK_MAX &&
+	       p->off <= p->chunk->len && p->len <= p->chunk->len - p->off;
+}
+
 static int add_pieces(struct layout *l, const struct m_slot *s)
 {
 	uint64_t at = s->index * l->attr.slot_size;
@@ -151,7 +159,7 @@ static int add_pieces(struct layout *l, const struct m_slot *s)
 	size_t n;
 	int err;
 
-	if (at >= l->attr.size)
+	if (s->index >= slots_of(&l->attr))
 		return 0;
 	len = l->attr.size - at < l->attr.slot_size
 		      ? (uint32_t)(l->attr.size - at)
@@ -167,7 +175,7 @@ static int add_pieces(struct layout *l, const struct m_slot *s)
 			.at = at + v[i].pos, .len = v[i].len, .off = v[i].off,
 			.chunk = layout_chunk(l, v[i].chunk), .slot = s->index,
 		};
-		if (!l->pieces[l->n_pieces++].chunk)
+		if (!is_inside(&l->pieces[l->n_pieces++]))
 			err = -EBADMSG;
 	}
 	free(v);
@@ -188,7 +196,9 @@ int layout_load(struct layout *l, const struct ask *ask, uint64_t ino)
 	if (!err)
 		sort_chunks(l);
 	for (size_t i = 0; !err && i < l->n_slots; i++)
-		err = add_pieces(l, &l->slots[i]);
+		err = i && l->slots[i].index <= l->slots[i - 1].index
+			      ? -EBADMSG
+			      : add_pieces(l, &l->slots[i]);
 	if (err)
 		layout_fini(l);
 	return err;

@@ -4,7 +4,8 @@
  *
  * Threads: as ask.  Blocks.
  * Errors:  0 or -errno; -E2BIG more than LAYOUT_SLOTS_MAX slots with data; -EAGAIN the
- *          file changed again and again while it was read.
+ *          file changed again and again while it was read; -EBADMSG slots out
+ *          of order, or a piece that is not inside its chunk.
  * Memory:  layout_fini() frees all; a zeroed one is fine too.
  */
 #ifndef PSPFS_LAYOUT_H

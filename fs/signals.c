@@ -32,7 +32,8 @@ static int field(const char *text, const char *name, uint64_t *out)
 
 	while (at && strncmp(at, name, n)) {
 		at = strchr(at, '\n');
-		at += at != NULL;
+		if (at)
+			at++;
 	}
 	if (!at || at[n] != ':')
 		return -EINVAL;
@@ -84,7 +85,8 @@ int signals_killed(const char *stat)
 
 	for (int i = STAT_AFTER_NAME; at && i <= STAT_EXIT_CODE; i++) {
 		at = strchr(at, ' ');
-		at += at != NULL;
+		if (at)
+			at++;
 		if (at && i == STAT_FLAGS)
 			flags = strtoul(at, NULL, 10);
 		if (at && i == STAT_EXIT_CODE)

@@ -293,8 +293,8 @@ static int read_ranges(struct reader *r, struct track_holder *h)
 			h->ranges = more;
 		}
 		h->ranges[h->n_ranges++] = v;
-		w = comma + 1;
-	} while (comma);
+		w = comma ? comma + 1 : NULL;
+	} while (w);
 	return line_ends(r);
 }
 
