@@ -26,6 +26,7 @@
 #include "source.h"
 
 #define FETCH_GET_MS 10000	/* the deadline of one request to a peer */
+#define FETCH_LOOK_MS 100	/* between looks at who was asked */
 #define FETCH_RELAY UINT32_MAX	/* as the number of a source: the tracker */
 #define FETCH_KEEP_MAX 64	/* cached copies being written at once */
 
@@ -68,7 +69,8 @@ struct flight {
 	unsigned out;			/* attempts and look-ups not yet home */
 	unsigned round;
 	uint64_t deadline_ms, rng;
-	struct loop_timer *timer;	/* of the hedge or of the next round */
+	struct loop_timer *timer;	/* of a look at it, or of the next round */
+	uint64_t hedge_ms;	/* when a second source is asked */
 	uint8_t spoilt;		/* kind of the local copy found corrupt */
 };
 

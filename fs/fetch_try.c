@@ -2,8 +2,10 @@
  * fetch_try -- a flight's course.  All of it on the flight's home loop.
  *
  * Happy path: the local store, or one peer, or the tracker, gives the bytes.
- * Failure: an attempt that fails is followed at once by the next source.
- * When no source is left and none is out, the round is over: the tracker is
+ * Failure: an attempt that fails is followed at once by the next source, one
+ * that takes long by one at the same time, if the budget of such extra
+ * requests allows; and so is, whatever the budget, one at a peer that is mute.
+ * When no source is left and none is out but at mute peers, the round is over: the tracker is
  * asked who holds the chunk (at first at once, then after a growing pause),
  * and all of them may be asked again, until the flight's deadline.
  */
@@ -66,6 +68,7 @@ static void look_at(const struct flight *f, struct source *s, uint32_t us)
 	peers_load(f->fetch->parts->peers, s->num, &load);
 	s->alive = load.alive && s->num != us && f->how != VIA_TRACKER;
 	s->away = load.away != 0;
+	s->mute = load.mute != 0;
 	s->outstanding = load.outstanding;
 	s->usual_ms = load.usual_ms;
 	s->bad = load.bad;
@@ -219,7 +222,7 @@ static int ask(struct flight *f, struct source *s)
 {
 	struct fetch *ft = f->fetch;
 
-	s->tried = 1;
+	s->tried = s->asked = 1;
 	pthread_mutex_lock(&ft->lock);
 	ft->budget.requests++;
 	pthread_mutex_unlock(&ft->lock);
@@ -227,22 +230,50 @@ static int ask(struct flight *f, struct source *s)
 	return s->relay ? attempt_relay(f) : attempt_peer(f, s->num);
 }
 
-static void on_hedge(void *arg)
+/* Is there anybody, or anything, out of which an answer can be hoped for?
+ * choose() has just looked at the sources. */
+static int is_hopeful(const struct flight *f)
 {
-	struct flight *f = arg;
+	unsigned mute = 0;
+
+	for (unsigned i = 0; i < f->n_src; i++)
+		mute += f->src[i].asked && f->src[i].mute;
+	return f->out > mute;
+}
+
+static void hedge(struct flight *f)
+{
 	struct fetch *ft = f->fetch;
 	struct source *s = choose(f);
 	int may = 0;
 
-	loop_timer_free(f->timer);
-	f->timer = NULL;
+	f->hedge_ms = UINT64_MAX;	/* once */
 	if (!s)
 		return;
 	pthread_mutex_lock(&ft->lock);
 	may = source_may_hedge(&ft->budget);
 	pthread_mutex_unlock(&ft->lock);
-	if (may && ask(f, s))
+	if (may && ask(f, s)) {
 		f->out--;
+		s->asked = 0;
+	}
+}
+
+static void on_look(void *arg)
+{
+	struct flight *f = arg;
+
+	loop_timer_free(f->timer);
+	f->timer = NULL;
+	choose(f);
+	if (!is_hopeful(f))
+		go_on(f);
+	else if (now_ms() >= f->hedge_ms)
+		hedge(f);
+	/* Without a timer nobody looks again. */
+	if (!f->ended && !f->timer)
+		(void)loop_after(f->home, &f->timer, FETCH_LOOK_MS, on_look, f);
+	flight_free_if_idle(f);
 }
 
 /* Asks the next source, or ends the round when there is none. */
@@ -253,16 +284,17 @@ static void go_on(struct flight *f)
 	while ((s = choose(f))) {
 		if (ask(f, s)) {
 			f->out--;
+			s->asked = 0;
 			s->failures++;
 			continue;
 		}
-		/* Without a timer it goes on unhedged. */
+		f->hedge_ms = now_ms() + source_hedge_ms(s);
 		if (!f->timer)
-			(void)loop_after(f->home, &f->timer,
-					 source_hedge_ms(s), on_hedge, f);
+			(void)loop_after(f->home, &f->timer, FETCH_LOOK_MS,
+					 on_look, f);
 		return;
 	}
-	if (f->out)
+	if (is_hopeful(f))
 		return;
 	if (f->timer)
 		loop_timer_free(f->timer);
@@ -309,6 +341,8 @@ static void peer_failed(struct flight *f, struct attempt *a)
 	char name[ADDR_TEXT_MAX];
 	struct source *s = find_source(f, a->num);
 
+	if (s)
+		s->asked = 0;
 	if (s && s->failures < UINT8_MAX && !a->n_busy)
 		s->failures++;
 	flight_sources(f, a->busy, a->n_busy);

@@ -9,7 +9,9 @@
  * (-ECONNREFUSED, -ETIMEDOUT, -EACCES, ...), and calls within the next
  * backoff (50 ms .. 2 s) end at once with the same cause.  One that the tracker
  * cannot connect to counts as away unless a connection to it is up: that is
- * tried now and then, without anybody waiting for it.  A peer that the
+ * tried now and then, without anybody waiting for it.  One from which not a
+ * byte has come for PEERS_MUTE_MS, though it was asked for some, is mute: its
+ * cable may have been pulled, or it is frozen; its calls go on.  A peer that the
  * tracker no longer lists as alive has its connections closed; a call to it
  * or to a number never heard of gives -EHOSTUNREACH.
  *
@@ -20,6 +22,8 @@
 
 #include "msg.h"
 #include "rpc.h"
+
+#define PEERS_MUTE_MS 500
 
 struct peers;
 
@@ -36,6 +40,7 @@ void peers_update(struct peers *ps, const struct m_peer *list, uint32_t n);
 struct peers_load {
 	int alive;
 	int away;		/* in backoff: a call would fail at once */
+	int mute;		/* it was asked, and says nothing */
 	uint64_t outstanding;	/* bytes asked of it and not yet answered */
 	uint32_t usual_ms;	/* a smoothed time of answers; 0: none yet */
 	uint8_t bad;		/* bad digests it gave (peers_blame) */

@@ -19,6 +19,7 @@ struct call {
 	struct conn *conn;
 	const struct rpc *rpc;	/* to compare with, not to use */
 	uint32_t bytes;
+	int asks;		/* rather than brings bytes */
 	uint64_t sent_ms;
 	rpc_done done;
 	void *arg;
@@ -149,6 +150,20 @@ static int is_away(struct member *m)
 	return 1;
 }
 
+/* Was it asked, and not a byte has come since?  Call with the lock held. */
+static int is_mute(const struct member *m)
+{
+	uint64_t heard = m->asked_ms, at;
+
+	for (int i = 0; i < m->peers->n_loops; i++) {
+		if (!m->conn[i].rpc)
+			continue;
+		at = rpc_heard_ms(m->conn[i].rpc);
+		heard = at > heard ? at : heard;
+	}
+	return m->asked && now_ms() >= heard + PEERS_MUTE_MS;
+}
+
 void peers_load(struct peers *ps, uint32_t num, struct peers_load *out)
 {
 	struct member *m;
@@ -159,6 +174,7 @@ void peers_load(struct peers *ps, uint32_t num, struct peers_load *out)
 	if (m) {
 		out->alive = m->alive;
 		out->away = is_away(m);
+		out->mute = is_mute(m);
 		out->usual_ms = m->usual_ms;
 		out->bad = m->bad;
 		for (int i = 0; i < ps->n_loops; i++)
@@ -189,6 +205,8 @@ static int take_conn(struct peers *ps, uint32_t num, struct call *call,
 			goto out;
 	}
 	k->outstanding += call->bytes;
+	if (call->asks && !m->asked++)
+		m->asked_ms = call->sent_ms;
 	m->refs++;
 	call->conn = k;
 	call->rpc = k->rpc;
@@ -213,6 +231,7 @@ static void on_done(void *arg, int err, const struct rpc_answer *a)
 
 	pthread_mutex_lock(&ps->lock);
 	c->conn->outstanding -= c->bytes;
+	m->asked -= c->asks != 0;
 	/* Who asks again at once shall not meet the same connection: its
 	 * on_down() comes only when all its calls have ended. */
 	if (peers_broke(err, a) && c->conn->rpc == c->rpc) {
@@ -240,7 +259,8 @@ void peers_call(struct peers *ps, uint32_t num, uint16_t type, uint16_t flags,
 	if (err)
 		goto fail;
 	*c = (struct call){
-		.bytes = bytes, .sent_ms = now_ms(), .done = done, .arg = arg,
+		.bytes = bytes, .asks = !bulk, .sent_ms = now_ms(),
+		.done = done, .arg = arg,
 	};
 	err = take_conn(ps, num, c, &rpc);
 	if (err) {

@@ -39,6 +39,8 @@ struct member {
 	int seen;		/* in the list that is being read */
 	struct conn conn[PEERS_LOOPS_MAX];
 	uint32_t usual_ms;
+	unsigned asked;		/* calls out that ask for bytes */
+	uint64_t asked_ms;	/* when that became more than none */
 	uint8_t bad;
 	unsigned failures;	/* of connecting, in a row */
 	uint64_t away_until_ms;

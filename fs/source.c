@@ -11,7 +11,7 @@ static int compare(uint64_t a, uint64_t b)
 /* Straight from where it lies; through the tracker; only by good luck. */
 static unsigned way(const struct source *s)
 {
-	return s->away ? 2 : s->relay ? 1 : 0;
+	return s->away || s->mute ? 2 : s->relay ? 1 : 0;
 }
 
 /* Negative: @a is the better one. */
@@ -38,7 +38,7 @@ int source_choose(const struct source *s, size_t n, uint64_t *rng)
 	for (size_t i = 0; i < n; i++) {
 		int d;
 
-		if (!s[i].alive || s[i].tried)
+		if (!s[i].alive || s[i].tried || s[i].asked)
 			continue;
 		d = best < 0 ? -1 : rank(&s[i], &s[best]);
 		if (d < 0) {

@@ -2,8 +2,8 @@
  * source -- from which holder to fetch a chunk, and when to ask another.
  * Pure: load, time and randomness are arguments.
  *
- * Of those not yet tried: the ones that can be reached before the relay, that
- * before those in backoff, the ones that never gave a bad copy before those that did, then
+ * Of those not yet tried, nor being asked: the ones that can be reached before
+ * the relay, that before those that are mute or in backoff, the ones that never gave a bad copy before those that did, then
  * the fewest failures in this fetch, then the least outstanding bytes; chance
  * decides between equals, so that a crowd does not fall on one.
  */
@@ -26,6 +26,8 @@ struct source {
 	uint32_t usual_ms;	/* 0: not known */
 	uint8_t alive;
 	uint8_t away;		/* a call would fail at once */
+	uint8_t mute;		/* it does not answer */
+	uint8_t asked;		/* an answer is waited for */
 	uint8_t relay;		/* through the tracker */
 	uint8_t tried;		/* in this round */
 	uint8_t failures;	/* in this fetch */

@@ -115,6 +115,8 @@ uint64_t rpc_peer_id(const struct rpc *c);
 uint8_t rpc_own_role(const struct rpc *c);
 const struct addr *rpc_peer_addr(const struct rpc *c);
 struct loop *rpc_loop(const struct rpc *c);
+/* now_ms() when bytes last came; 0: none yet.  Any thread. */
+uint64_t rpc_heard_ms(const struct rpc *c);
 /* Only from inside ops->up, before anything is sent: the rest of its life is
  * on @l, with @ops and @arg; their up() comes there. */
 void rpc_move(struct rpc *c, struct loop *l, const struct rpc_ops *ops,

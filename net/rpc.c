@@ -399,6 +399,11 @@ const struct addr *rpc_peer_addr(const struct rpc *c)
 	return &c->peer;
 }
 
+uint64_t rpc_heard_ms(const struct rpc *c)
+{
+	return __atomic_load_n(&c->heard_ms, __ATOMIC_RELAXED);
+}
+
 struct loop *rpc_loop(const struct rpc *c)
 {
 	return c->loop;

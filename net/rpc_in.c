@@ -135,6 +135,7 @@ int rpc_in_read(struct rpc *c)
 	if (c->in.parked)
 		return 0;
 	tls_read_begin(c->tls);
+	__atomic_store_n(&c->heard_ms, now_ms(), __ATOMIC_RELAXED);
 	while (bytes < RPC_READ_BUDGET && frames < RPC_FRAME_BUDGET) {
 		/* A callback may have closed us: it wants no more of it. */
 		if (__atomic_load_n(&c->closing, __ATOMIC_RELAXED))

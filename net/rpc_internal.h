@@ -91,6 +91,7 @@ enum rpc_state { RPC_CONNECTING, RPC_HANDSHAKE, RPC_UP, RPC_DOWN };
 struct rpc {
 	int refs;			/* atomic */
 	int closing;			/* atomic: rpc_close() was called */
+	uint64_t heard_ms;		/* atomic: when bytes last came */
 	struct loop_work start_work, close_work;
 	struct loop *move_to;		/* inside ops->up; then NULL */
 
