@@ -29,7 +29,7 @@ FS      := trailer store_index store_io store_sync store_journal store_scan \
 	   fetch_part fetch_keep fetch_source fetch_try fetch \
 	   ask layout report track track_parse virtual_text virtual whole sum \
 	   byte_range parts_plan \
-	   grants upload_put upload_sync upload served chunkd_get chunkd_put \
+	   grants upload_put upload_sync upload served chunkd_turn chunkd_get chunkd_put \
 	   chunkd_verify chunkd complete share_batch share_new share_match share \
 	   local_packet local peer_push peer_share peer opts plan part get \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \

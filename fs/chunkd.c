@@ -48,6 +48,7 @@ static void on_up(struct rpc *c, void *arg)
 	k->rpc = rpc_ref(c);
 	k->refs = 1;
 	TAILQ_INIT(&k->waiting);
+	LIST_INIT(&k->coming);
 	pthread_mutex_lock(&cd->lock);
 	LIST_INSERT_HEAD(&cd->conns, k, all);
 	pthread_mutex_unlock(&cd->lock);
@@ -71,12 +72,9 @@ static void on_down(struct rpc *c, int err, void *arg)
 	pthread_mutex_lock(&k->cd->lock);
 	LIST_REMOVE(k, all);
 	pthread_mutex_unlock(&k->cd->lock);
-	while ((op = TAILQ_FIRST(&k->waiting))) {
-		TAILQ_REMOVE(&k->waiting, op, wait);
-		rpc_req_free(op->req);
-		op_free(op);
-		k->refs--;
-	}
+	while ((op = chunkd_turn_drop(k)))
+		chunkd_op_drop(op);
+	chunkd_get_down(k);
 	conn_put(k);
 }
 
@@ -86,17 +84,7 @@ static void on_ended(struct loop_work *w)
 {
 	struct chunkd_op *op = container_of(w, struct chunkd_op, work);
 	struct chunkd_conn *k = op->conn;
-	struct chunkd_op *next = NULL;
 
-	if (op->is_get) {
-		k->gets--;	/* there is room for one that waits */
-		next = TAILQ_FIRST(&k->waiting);
-	}
-	if (next) {
-		TAILQ_REMOVE(&k->waiting, next, wait);
-		k->gets++;
-		chunkd_get(next);
-	}
 	op_free(op);
 	conn_put(k);
 }
@@ -114,40 +102,23 @@ void chunkd_op_fail(struct chunkd_op *op, int err)
 	chunkd_op_end(op);
 }
 
-static void answer_busy(struct chunkd_op *op, uint32_t *others, uint32_t n)
+void chunkd_op_drop(struct chunkd_op *op)
 {
-	struct m_get_r r = {
-		.chunk = op->meta.chunk, .busy = others, .n_busy = n,
-	};
-	struct wr w = WR_INIT;
+	struct chunkd_conn *k = op->conn;
 
-	m_get_r_encode(&w, &r);	/* a failure shows in w.err */
-	rpc_reply(op->req, &w, NULL);
+	rpc_req_free(op->req);
 	op_free(op);
+	conn_put(k);
 }
 
 static void take_get(struct chunkd_conn *k, struct chunkd_op *op)
 {
-	struct chunkd *cd = k->cd;
-	uint32_t others[SERVED_EACH], n = 0;
-
 	if (!k->num)
-		k->num = peers_number(cd->parts->peers, rpc_peer_id(k->rpc));
-	if (k->gets >= CHUNKD_GETS_MAX)
-		n = served_get(&cd->served, op->meta.chunk, k->num, others);
-	if (n) {
-		answer_busy(op, others, n);
-		return;
-	}
-	op->is_get = 1;
+		k->num = peers_number(k->cd->parts->peers,
+				      rpc_peer_id(k->rpc));
 	op->num = k->num;
 	k->refs++;
-	if (k->gets >= CHUNKD_GETS_MAX) {
-		TAILQ_INSERT_TAIL(&k->waiting, op, wait);
-		return;
-	}
-	k->gets++;
-	chunkd_get(op);
+	chunkd_turn_take(op);
 }
 
 /* Decoding: 0, or why the body is no good. */
@@ -161,6 +132,8 @@ static int decode_get(struct chunkd_op *op, struct arena *a)
 	if (err)
 		return err;
 	op->meta.chunk = m.chunk;
+	for (uint32_t i = 0; i < m.n_asked && i < CHUNKD_ASKED_MAX; i++)
+		op->asked[op->n_asked++] = m.asked[i];
 	return 0;
 }
 
@@ -275,6 +248,31 @@ static const struct rpc_ops rpc_ops = {
 
 /* ---------------------------------------------------------- open, close */
 
+/* A reader that stalls may keep others up until somebody looks. */
+static void on_tick(void *arg)
+{
+	chunkd_turns(arg);
+	chunkd_turn_tell(arg);
+}
+
+static void tick_start(void *arg)
+{
+	struct chunkd *cd = arg;
+
+	/* Without it they wait until another get comes. */
+	(void)loop_every(cd->parts->bulk[0], &cd->tick, CHUNKD_WAIT_MS,
+			 on_tick, cd);
+}
+
+static void tick_stop(void *arg)
+{
+	struct chunkd *cd = arg;
+
+	if (cd->tick)
+		loop_timer_free(cd->tick);
+	cd->tick = NULL;
+}
+
 int chunkd_open(struct chunkd **out, const struct parts *p,
 		const struct rpc_self *self, const struct addr *at)
 {
@@ -291,6 +289,7 @@ int chunkd_open(struct chunkd **out, const struct parts *p,
 	served_init(&cd->served);
 	pthread_mutex_init(&cd->lock, NULL);
 	LIST_INIT(&cd->conns);
+	TAILQ_INIT(&cd->ring);
 	TAILQ_INIT(&cd->verifies);
 	err = rpc_listen(&cd->listener, loops, PARTS_BULK_LOOPS, self, at,
 			 &rpc_ops, cd);
@@ -301,6 +300,7 @@ int chunkd_open(struct chunkd **out, const struct parts *p,
 		free(cd);
 		return err;
 	}
+	loop_run(p->bulk[0], tick_start, cd);
 	*out = cd;
 	return 0;
 }
@@ -329,6 +329,8 @@ void chunkd_close(struct chunkd *cd)
 	LIST_FOREACH (k, &cd->conns, all)
 		rpc_close(k->rpc);
 	pthread_mutex_unlock(&cd->lock);
+	gate_wait(&cd->gate);
+	loop_run(cd->parts->bulk[0], tick_stop, cd);
 	gate_fini(&cd->gate);
 	served_fini(&cd->served);
 	pthread_mutex_destroy(&cd->lock);

@@ -8,9 +8,11 @@
  * that fails is quarantined, reported, and answered -EBADMSG.
  * A verify reads from the disk, whatever is in memory; it may ask for chunks
  * that are not here.  Verifies are done one after the other.
- * Limits: CHUNKD_GETS_MAX gets in work for one connection.  Beyond, one whose
- * chunk was just served to others is answered with their numbers ("ask
- * these"), the rest wait their turn.
+ * A get for what is not here but on its way here waits for it, for
+ * CHUNKD_COMING_MS at most.
+ * Limits: CHUNKD_GETS_MAX gets in work for one connection, of all
+ * CHUNKD_WORK_MAX bytes, and CHUNKD_OUT_MAX that TCP has not taken.  Beyond, one whose chunk was just served to others
+ * is answered with their numbers ("ask these"), the rest wait their turn.
  *
  * Threads: the connections live on the bulk loops; disk I/O on the pool.
  */
@@ -20,6 +22,11 @@
 #include "parts.h"
 
 #define CHUNKD_GETS_MAX 64
+#define CHUNKD_WORK_MAX (8u << 20)
+#define CHUNKD_OUT_MAX (4u << 20)
+#define CHUNKD_STALL_MS 1000
+#define CHUNKD_WAIT_MS 200	/* who waits is told so that often */
+#define CHUNKD_COMING_MS 3000
 
 struct chunkd;
 

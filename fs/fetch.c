@@ -65,6 +65,16 @@ void flight_end(struct flight *f, int err, struct buf *buf)
 	}
 }
 
+int flight_is_waited_for(struct flight *f)
+{
+	int is;
+
+	pthread_mutex_lock(&f->fetch->lock);
+	is = !STAILQ_EMPTY(&f->waiters);
+	pthread_mutex_unlock(&f->fetch->lock);
+	return is;
+}
+
 void flight_free_if_idle(struct flight *f)
 {
 	struct fetch *ft = f->fetch;
@@ -135,6 +145,24 @@ static struct buf *join(struct fetch *ft, struct flight *f,
 		gate_leave(&ft->gate);
 	}
 	return b;
+}
+
+int fetch_join(struct fetch *ft, uint64_t chunk, fetch_done done, void *arg)
+{
+	struct fetch_waiter *w = malloc(sizeof(*w));
+	struct flight *there;
+
+	if (!w)
+		return -ENOMEM;
+	*w = (struct fetch_waiter){ .done = done, .arg = arg };
+	pthread_mutex_lock(&ft->lock);
+	HASH_FIND(hh, ft->flights, &chunk, sizeof(chunk), there);
+	if (there)
+		STAILQ_INSERT_TAIL(&there->waiters, w, next);
+	pthread_mutex_unlock(&ft->lock);
+	if (!there)
+		free(w);
+	return there ? 0 : -ENOENT;
 }
 
 static void answer(fetch_done done, void *arg, int err, struct buf *b)

@@ -56,6 +56,9 @@ typedef void (*fetch_done)(void *arg, int err, struct buf *b);
 void fetch_chunk(struct fetch *f, const struct fetch_want *w, fetch_done done,
 		 void *arg);
 
+/* To be told of a fetch that is under way; -ENOENT: none is. */
+int fetch_join(struct fetch *f, uint64_t chunk, fetch_done done, void *arg);
+
 /* At least bytes [@at, @at + @len) of the chunk: @done's buf has just these, or
  * all (its length tells).  For who reads here and there: a chunk that was
  * checked once is then read by blocks from the local store. */

@@ -91,6 +91,7 @@ struct attempt {
 /* Answers all who wait.  @buf NULL with @err. */
 void flight_end(struct flight *f, int err, struct buf *buf);
 void flight_free_if_idle(struct flight *f);
+int flight_is_waited_for(struct flight *f);	/* or just read ahead */
 
 /* fetch_try.c: on the flight's home loop */
 void flight_start(struct loop_work *w);
@@ -99,7 +100,7 @@ void flight_sources(struct flight *f, const uint32_t *holders, uint32_t n);
 
 /* fetch_source.c; the attempt comes home through flight_result() */
 int attempt_local(struct flight *f);
-int attempt_peer(struct flight *f, uint32_t num);
+int attempt_peer(struct flight *f, const struct source *s);
 int attempt_relay(struct flight *f);
 void attempt_free(struct attempt *a);
 /* Tell the tracker of a corrupt copy at peer @num. */

@@ -65,23 +65,13 @@ void fetch_report_bad(struct fetch *ft, uint64_t chunk, uint32_t num)
 
 static void on_hashed(struct hash_job *j);
 
-static int is_waited_for(struct flight *f)
-{
-	int is;
-
-	pthread_mutex_lock(&f->fetch->lock);
-	is = !STAILQ_EMPTY(&f->waiters);
-	pthread_mutex_unlock(&f->fetch->lock);
-	return is;
-}
-
 static void check(struct attempt *a)
 {
 	a->hash.job.data = a->buf->data;
 	a->hash.job.len = a->buf->len;
 	a->hash.patient = __atomic_load_n(&a->flight->want.patient,
 					  __ATOMIC_RELAXED);
-	a->hash.urgent = !a->hash.patient && is_waited_for(a->flight);
+	a->hash.urgent = !a->hash.patient && flight_is_waited_for(a->flight);
 	a->hash.done = on_hashed;
 	hasher_submit(a->flight->fetch->parts->hasher, &a->hash);
 }
@@ -213,16 +203,21 @@ static void on_get(void *arg, int err, const struct rpc_answer *an)
 	arena_fini(&mem);
 }
 
-int attempt_peer(struct flight *f, uint32_t num)
+int attempt_peer(struct flight *f, const struct source *s)
 {
-	struct m_get m = { .chunk = f->id };
-	struct attempt *a = attempt_new(f, num);
+	uint32_t asked[MSG_HOLDERS_MAX];
+	struct m_get m = { .chunk = f->id, .asked = asked };
+	struct attempt *a = attempt_new(f, s->num);
 	struct wr w = WR_INIT;
 
 	if (!a)
 		return -ENOMEM;
+	/* Again: then it is to name no one who was of no use. */
+	for (unsigned i = 0; s->busy && i < f->n_src; i++)
+		if (&f->src[i] != s && f->src[i].num != FETCH_RELAY)
+			asked[m.n_asked++] = f->src[i].num;
 	m_get_encode(&w, &m);	/* a failure shows in w.err */
-	peers_call(f->fetch->parts->peers, num, M_get, 0, &w, NULL,
+	peers_call(f->fetch->parts->peers, s->num, M_get, 0, &w, NULL,
 		   f->want.chunk.len, FETCH_GET_MS, on_get, a);
 	return 0;
 }

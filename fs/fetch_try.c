@@ -227,7 +227,7 @@ static int ask(struct flight *f, struct source *s)
 	ft->budget.requests++;
 	pthread_mutex_unlock(&ft->lock);
 	f->out++;
-	return s->relay ? attempt_relay(f) : attempt_peer(f, s->num);
+	return s->relay ? attempt_relay(f) : attempt_peer(f, s);
 }
 
 /* Is there anybody, or anything, out of which an answer can be hoped for?
@@ -248,7 +248,7 @@ static void hedge(struct flight *f)
 	int may = 0;
 
 	f->hedge_ms = UINT64_MAX;	/* once */
-	if (!s)
+	if (!s || s->busy || s->relay)
 		return;
 	pthread_mutex_lock(&ft->lock);
 	may = source_may_hedge(&ft->budget);
@@ -266,9 +266,9 @@ static void on_look(void *arg)
 	loop_timer_free(f->timer);
 	f->timer = NULL;
 	choose(f);
-	if (!is_hopeful(f))
+	if (!is_hopeful(f)) 
 		go_on(f);
-	else if (now_ms() >= f->hedge_ms)
+	else if (now_ms() >= f->hedge_ms && flight_is_waited_for(f))
 		hedge(f);
 	/* Without a timer nobody looks again. */
 	if (!f->ended && !f->timer)
@@ -343,6 +343,10 @@ static void peer_failed(struct flight *f, struct attempt *a)
 
 	if (s)
 		s->asked = 0;
+	if (s && a->n_busy) {
+		s->busy = 1;	/* after those others it may be asked again */
+		s->tried = 0;
+	}
 	if (s && s->failures < UINT8_MAX && !a->n_busy)
 		s->failures++;
 	flight_sources(f, a->busy, a->n_busy);

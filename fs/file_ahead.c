@@ -3,13 +3,13 @@
  *
  * A handle reads in sequence while each read begins within AHEAD_SLACK of
  * where the last one ended (the kernel sends reads of one stream out of
- * order).  The window of slots asked for ahead doubles with each such read.
+ * order).  The window of slots asked for ahead grows quickly with each such read.
  */
 #include <string.h>
 
 #include "file_internal.h"
 
-enum { AHEAD_SLACK = 2 << 20, AHEAD_FIRST = 2,
+enum { AHEAD_SLACK = 2 << 20, AHEAD_FIRST = 2, AHEAD_GROWS = 8,
        AHEAD_BYTES = 16 << 20 };	/* or one slot, if that is more */
 
 /* Is it one? */
@@ -36,7 +36,7 @@ static void widen(struct file_handle *h, uint32_t most)
 
 	if (most > fit)
 		most = fit ? fit : 1;
-	h->window = h->window ? h->window * 2 : AHEAD_FIRST;
+	h->window = h->window ? h->window * AHEAD_GROWS : AHEAD_FIRST;
 	if (h->window > most)
 		h->window = most;
 }

@@ -35,7 +35,7 @@ enum {
 	WHY_MAX = 1024,
 	DRAIN_MS = 10000,	/* data that is not committed by then is lost */
 	FLUSH_MS = 3000,	/* dirty data leaves after so long */
-	READAHEAD = 16,		/* chunks */
+	READAHEAD = 32,		/* chunks */
 	DIRTY_SHARE = 4,	/* of the memory, for data not yet committed */
 	DIRTY_LEAST = 64 << 20,
 };

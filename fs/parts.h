@@ -17,6 +17,7 @@
 
 #define PARTS_BULK_LOOPS 2
 
+struct fetch;
 struct via;
 
 struct parts {
@@ -29,6 +30,7 @@ struct parts {
 	struct sums *sums;	/* of chunks in the store */
 	struct peers *peers;
 	struct via *via;
+	struct fetch *fetch;
 	struct link *link;
 	uint32_t timeout_ms;	/* how long a reader waits for a good copy */
 	uint8_t how;		/* enum way: how chunks travel to this peer */

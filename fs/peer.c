@@ -80,6 +80,7 @@ static int start_threads(struct peer *p, const struct peer_config *cfg)
 		err = via_new(&parts->via, parts, &p->self, &cfg->addr);
 	if (!err)
 		err = fetch_new(&p->fetch, parts);
+	parts->fetch = p->fetch;
 	if (!err)
 		err = sum_new(&p->sum, parts, p->fetch);
 	return err;
@@ -257,11 +258,11 @@ void peer_halt(struct peer *p)
 	local_shut(p->local, PEER_LOCAL_MS);
 	if (parts->link)
 		link_close(parts->link);
-	chunkd_close(p->chunkd);
 	if (parts->peers)
 		peers_close(parts->peers);
 	if (parts->via)
 		via_close(parts->via);
+	chunkd_close(p->chunkd);
 	local_close(p->local);
 	p->local = NULL;
 }

@@ -238,7 +238,8 @@ static void on_done(void *arg, int err, const struct rpc_answer *a)
 		c->conn->rpc = NULL;
 		c->conn->up = 0;
 	}
-	if (!err)
+	/* An answer without bytes says nothing about the way of those. */
+	if (!err && (!c->asks || a->bulk))
 		m->usual_ms = m->usual_ms ? (7 * m->usual_ms + took + 4) / 8
 					  : took + 1;
 	peers_member_put(m);

@@ -8,10 +8,18 @@ static int compare(uint64_t a, uint64_t b)
 	return a < b ? -1 : a > b;
 }
 
-/* Straight from where it lies; through the tracker; only by good luck. */
+/* Straight from where it lies; from there all the same; through the tracker;
+ * only by good luck. */
 static unsigned way(const struct source *s)
 {
-	return s->away || s->mute ? 2 : s->relay ? 1 : 0;
+	return s->away || s->mute ? 3 : s->relay ? 2 : s->busy ? 1 : 0;
+}
+
+/* How long it will take, but for a factor: of what is asked at the same time
+ * each waits for the others. */
+static uint64_t wait(const struct source *s)
+{
+	return s->outstanding * (s->usual_ms + 1);
 }
 
 /* Negative: @a is the better one. */
@@ -26,7 +34,7 @@ static int rank(const struct source *a, const struct source *b)
 	if (!d)
 		d = compare(a->bad != 0, b->bad != 0);
 	if (!d)
-		d = compare(a->outstanding, b->outstanding);
+		d = compare(wait(a), wait(b));
 	return d;
 }
 
@@ -53,10 +61,12 @@ int source_choose(const struct source *s, size_t n, uint64_t *rng)
 
 uint32_t source_hedge_ms(const struct source *s)
 {
-	if (s->usual_ms > UINT32_MAX / 3)
+	uint32_t usual = s->usual_ms ? s->usual_ms : SOURCE_USUAL_MS;
+
+	if (usual > UINT32_MAX / 3)
 		return UINT32_MAX;
-	return s->usual_ms * 3 > SOURCE_HEDGE_MIN_MS ? s->usual_ms * 3
-						     : SOURCE_HEDGE_MIN_MS;
+	return usual * 3 > SOURCE_HEDGE_MIN_MS ? usual * 3
+					       : SOURCE_HEDGE_MIN_MS;
 }
 
 int source_may_hedge(struct source_budget *b)

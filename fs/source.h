@@ -3,9 +3,11 @@
  * Pure: load, time and randomness are arguments.
  *
  * Of those not yet tried, nor being asked: the ones that can be reached before
- * the relay, that before those that are mute or in backoff, the ones that never gave a bad copy before those that did, then
- * the fewest failures in this fetch, then the least outstanding bytes; chance
- * decides between equals, so that a crowd does not fall on one.
+ * those that said that they are busy, these before the relay, that before those
+ * that are mute or in backoff, the ones that never gave a bad copy before those that did, then
+ * the fewest failures in this fetch, then the least outstanding bytes times
+ * the usual time of an answer; chance decides between equals, so that a crowd
+ * does not fall on one.
  */
 #ifndef PSPFS_SOURCE_H
 #define PSPFS_SOURCE_H
@@ -17,6 +19,7 @@
 #define SOURCE_HEDGE_MIN_MS 100
 #define SOURCE_HEDGE_PERCENT 5	/* extra requests, at most */
 #define SOURCE_HEDGE_BURST 8	/* but so many are always allowed */
+#define SOURCE_USUAL_MS 500	/* of one that is not known yet */
 #define SOURCE_ROUND_MIN_MS 50
 #define SOURCE_ROUND_MAX_MS 1000
 
@@ -28,6 +31,7 @@ struct source {
 	uint8_t away;		/* a call would fail at once */
 	uint8_t mute;		/* it does not answer */
 	uint8_t asked;		/* an answer is waited for */
+	uint8_t busy;		/* it said so, in this fetch */
 	uint8_t relay;		/* through the tracker */
 	uint8_t tried;		/* in this round */
 	uint8_t failures;	/* in this fetch */

@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "rpc_internal.h"
 
@@ -125,6 +126,22 @@ static ssize_t step(struct rpc *c, int *frames)
 	return n;
 }
 
+/* In the middle of a large frame a packet is not worth waking up for.  What
+ * is still to come to the socket is at least the rest, less the one record
+ * of which OpenSSL may have a part. */
+static void set_low(struct rpc *c)
+{
+	const struct rpc_in *in = &c->in;
+	size_t rest = in->body ? frame_size(in) - in->got : 0;
+	int low = rest >= RPC_READ_LOW + TLS_RECORD ? RPC_READ_LOW : 1;
+
+	if (low == 1 && !c->low)
+		return;
+	if (low != c->low && !setsockopt(c->fd, SOL_SOCKET, SO_RCVLOWAT, &low,
+					 sizeof(low)))
+		c->low = low;
+}
+
 int rpc_in_read(struct rpc *c)
 {
 	static const struct timeval at_once = { 0, 0 };
@@ -141,10 +158,10 @@ int rpc_in_read(struct rpc *c)
 		if (__atomic_load_n(&c->closing, __ATOMIC_RELAXED))
 			return 0;
 		n = step(c, &frames);
-		if (n == -EAGAIN)
-			return 0;
+		if (n == -EAGAIN && !c->in.parked)
+			set_low(c);
 		if (n < 0)
-			return n;
+			return n == -EAGAIN ? 0 : n;
 		bytes += n;
 	}
 	/* OpenSSL may hold bytes that the socket no longer tells of. */

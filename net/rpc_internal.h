@@ -38,7 +38,9 @@
 #define RPC_ANSWER 0x8000u
 #define RPC_READ_BUDGET (256u << 10)	/* bytes of one turn of a connection */
 #define RPC_FRAME_BUDGET 128		/* frames of one turn */
+#define RPC_READ_LOW (16 << 10)		/* of a large frame: bytes worth waking */
 #define RPC_WRITE_BUDGET (512u << 10)
+#define RPC_UNSENT_MAX (128 << 10)	/* that the kernel takes ahead */
 #define RPC_STALL_MS 60000		/* sent, but not acknowledged by TCP */
 
 struct rpc_frame {
@@ -117,6 +119,7 @@ struct rpc {
 	struct event *again;		/* go on reading in the next round */
 	struct event *setup;		/* deadline of connect and handshake */
 	struct rpc_in in;
+	int low;			/* the socket's SO_RCVLOWAT; 0: as made */
 	struct rpc_frame_list out;
 	int out_armed;			/* writable is sure to be called */
 	struct rpc_calls calls;

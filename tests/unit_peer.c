@@ -15,6 +15,7 @@
 #include "peer.h"
 
 #define PORT 26458
+#define MUTE_CHUNKS 40	/* more than may be hedged */
 #define PEERS 3
 #define LIMIT_S 280
 #define LEN 100000
@@ -535,7 +536,7 @@ static struct {
 	int asked;
 	struct rpc *conn[8];
 	int n_conns;
-	struct rpc_req *hung[8];
+	struct rpc_req *hung[MUTE_CHUNKS];
 	int n_hung;
 } odd;
 
@@ -625,6 +626,58 @@ static void hedged(void **state)
 	assert_in_range(now_ms() - t, 90, 5000);
 	assert_int_equal(ft.locates, 0);
 	stop_peer(3);		/* ends what hangs */
+	odd_stop();
+}
+
+/* One that says nothing at all holds nobody up, however much is asked of it. */
+static void mute_holder(void **state)
+{
+	static struct sent s[MUTE_CHUNKS];
+	static struct got g[MUTE_CHUNKS];
+	uint64_t t;
+
+	(void)state;
+	for (unsigned i = 0; i < MUTE_CHUNKS; i++)
+		send_one(&s[i], 1, 70 + i, 0);
+	odd_start(0);
+	usleep(200000);
+	t = now_ms();
+	for (unsigned i = 0; i < MUTE_CHUNKS; i++)
+		get_begin(&g[i], 3, &s[i], 4 | 16);
+	for (unsigned i = 0; i < MUTE_CHUNKS; i++) {
+		FT_UNTIL(DONE(&g[i]));
+		assert_int_equal(g[i].err, 0);
+		assert_true(g[i].right);
+	}
+	assert_in_range(now_ms() - t, 0, 5000);
+	stop_peer(3);
+	odd_stop();
+}
+
+/* Who is asked for what is on its way there answers when it has come. */
+static void asked_too_early(void **state)
+{
+	struct wr w = WR_INIT;
+	struct m_drop d;
+	struct sent s;
+	struct got g;
+
+	(void)state;
+	send_one(&s, 1, 61, 0);
+	d.chunks = &s.job.chunk;
+	d.n_chunks = 1;
+	assert_int_equal(m_drop_encode(&w, &d), 0);
+	ft_ask(2, M_drop, &w, ft_on_copy_r);
+	FT_UNTIL(ft.copy_answers == 1);
+	FT_UNTIL(!has_file(2, s.job.chunk));
+	odd_start(0);
+	usleep(200000);
+	get_begin(&g, 3, &s, 16);	/* of one that does not answer */
+	usleep(20000);
+	get_well(2, &s, 8);
+	assert_true(DONE(&g) && g.right);
+	assert_int_equal(ft.locates, 1);	/* that of peer 3 */
+	stop_peer(3);
 	odd_stop();
 }
 
@@ -771,7 +824,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(there_and_back), T(many_at_once), T(fetched_once),
 		T(corrupt_here), T(corrupt_there), T(nobody_has_it),
-		T(holder_away), T(hedged), T(busy_holder), T(target_away),
+		T(holder_away), T(hedged), T(mute_holder),
+		T(asked_too_early), T(busy_holder), T(target_away),
 		T(full_peers), T(synced),
 		T(copy_and_drop), T(bad_puts), T(cannot_start),
 		T(stops_amid_work),

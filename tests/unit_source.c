@@ -51,22 +51,42 @@ static void least_busy(void **state)
 /* Each reason outweighs all that come after it. */
 static void order_of_reasons(void **state)
 {
-	struct source s[5];
+	struct source s[8];
 
 	(void)state;
-	for (uint32_t i = 0; i < 5; i++)
+	for (uint32_t i = 0; i < 8; i++)
 		s[i] = good(i + 1, 0);
 	s[0].bad = SOURCE_BAD_MAX;
 	s[1].away = 1;
 	s[1].outstanding = 1;
+	s[2].mute = 1;
 	s[2].failures = 1;
-	s[3].bad = 1;
-	s[4].outstanding = UINT64_MAX;
-	assert_int_equal(chosen(s, 5), 5);
-	assert_int_equal(chosen(s, 4), 4);
+	s[3].relay = 1;
+	s[4].busy = 1;
+	s[5].failures = 1;
+	s[6].bad = 1;
+	s[7].outstanding = UINT64_MAX;
+	for (uint32_t n = 8; n; n--)
+		assert_int_equal(chosen(s, n), n == 3 ? 2 : n);
+	s[1].asked = 1;
 	assert_int_equal(chosen(s, 3), 3);
-	assert_int_equal(chosen(s, 2), 2);
-	assert_int_equal(chosen(s, 1), 1);
+}
+
+/* Who takes ten times as long gets a tenth of the requests. */
+static void slow_ones_get_less(void **state)
+{
+	struct source s[3] = { good(1, 5 << 20), good(2, 1 << 20),
+			       good(3, 3 << 20) };
+
+	(void)state;
+	s[0].usual_ms = 49;
+	s[1].usual_ms = 499;
+	s[2].usual_ms = 99;
+	assert_int_equal(chosen(s, 3), 1);
+	s[0].outstanding = 7 << 20;
+	assert_int_equal(chosen(s, 3), 3);
+	s[1].outstanding = 0;
+	assert_int_equal(chosen(s, 3), 2);
 }
 
 static void chance_between_equals(void **state)
@@ -89,7 +109,7 @@ static void hedge_time(void **state)
 	struct source s = good(1, 0);
 
 	(void)state;
-	assert_int_equal(source_hedge_ms(&s), SOURCE_HEDGE_MIN_MS);
+	assert_int_equal(source_hedge_ms(&s), 3 * SOURCE_USUAL_MS);
 	s.usual_ms = 33;
 	assert_int_equal(source_hedge_ms(&s), SOURCE_HEDGE_MIN_MS);
 	s.usual_ms = 200;
@@ -145,6 +165,7 @@ int main(void)
 		cmocka_unit_test(least_busy),
 		cmocka_unit_test(order_of_reasons),
 		cmocka_unit_test(chance_between_equals),
+		cmocka_unit_test(slow_ones_get_less),
 		cmocka_unit_test(hedge_time),
 		cmocka_unit_test(hedges_are_few),
 		cmocka_unit_test(rounds_grow),
