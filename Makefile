@@ -271,6 +271,7 @@ CPPCHECK = cppcheck --quiet -j2 --std=c11 --inline-suppr --error-exitcode=1 \
 lint:
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) BUILD=$(BUILD)-lint CFLAGS="-O2 -Werror" all
 	$(Q)! grep -nE '#include "([^"]*/)' -r net fs tracker include --include=*.[ch]
+	$(Q)! grep -n '#include <uthash.h>' -r net fs tracker --include=*.[ch]
 	$(Q)$(CPPCHECK) -Iinclude -Inet net
 	$(Q)$(CPPCHECK) -Iinclude -Ifs fs
 	$(Q)$(CPPCHECK) -Iinclude -Itracker tracker

@@ -8,9 +8,9 @@
 #define PSPFS_DB_INTERNAL_H
 
 #include <sqlite3.h>
-#include <uthash.h>
 
 #include "db.h"
+#include "table.h"
 
 struct db_stmt {
 	struct db *db;

@@ -105,6 +105,10 @@ struct db_stmt *db_prep(struct db *db, const char *sql)
 		s->db = db;
 		s->sql = sql;
 		HASH_ADD_PTR(db->stmts, sql, s);
+		if (!TABLE_ADDED(s)) {
+			free(s);
+			return &db->no_memory;
+		}
 	}
 	rc = sqlite3_prepare_v3(db->h, sql, -1, SQLITE_PREPARE_PERSISTENT,
 				&s->st, NULL);
