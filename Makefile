@@ -73,6 +73,15 @@ UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_acl \
 	   unit_repair unit_repair_copies unit_jobs unit_digest unit_server \
 		sim_tracker sim_relay
 
+# Unit tests with tests/faults.c, and the calls that fail there.
+FAULTS_FS      := unit_faults_store
+FAULTS_CALLS := malloc calloc realloc strdup posix_memalign pthread_create \
+		open openat fopen fdopendir readdir read pread write pwrite \
+		writev pwritev preadv2 fsync fdatasync syncfs ftruncate \
+		fallocate unlink unlinkat rename renameat link linkat mkdir \
+		mkdirat fstat fstatat flock socket accept4 bind listen connect \
+		setsockopt send recv sendto recvfrom sendmsg recvmsg
+
 # Fuzz targets, tests/fuzz/fuzz_NAME.c; each is also a unit test that runs over
 # its checked-in inputs.
 FUZZ_NET     := msg slices dgram rpc_in rpc identity key text
@@ -213,7 +222,14 @@ $(UNIT_TRACKER:%=$(BUILD)/tests/%) $(BENCH_TRACKER:%=$(BUILD)/tests/%): $(BUILD)
 	$(call say,LD,$@)
 	$(LINK) -lcmocka $(TRACKER_LIBS) $(NET_LIBS)
 
+FAULTS := $(BUILD)/tests/net/faults.o
+WRAPS  := $(FAULTS_CALLS:%=-Wl,--wrap=%)
+$(FAULTS_FS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/fs/%.o $(FAULTS) $(BUILD)/fs.a $(BUILD)/net.a
+	$(call say,LD,$@)
+	$(LINK) $(WRAPS) -lcmocka $(FS_LIBS) $(NET_LIBS)
+
 UNIT := $(UNIT_NET) $(UNIT_FS) $(UNIT_TRACKER) \
+	$(FAULTS_FS) \
 	$(UNIT_FUZZ_NET) $(UNIT_FUZZ_FS) $(UNIT_FUZZ_TRACKER)
 BENCH := $(BENCH_NET) $(BENCH_TRACKER)
 HELPERS := $(HELPERS_NET:%=$(BUILD)/tests/%)
