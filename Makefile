@@ -75,6 +75,7 @@ UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_acl \
 
 # Unit tests with tests/faults.c, and the calls that fail there.
 FAULTS_FS      := unit_faults_store
+FAULTS_TRACKER := unit_faults_ns
 FAULTS_CALLS := malloc calloc realloc strdup posix_memalign pthread_create \
 		open openat fopen fdopendir readdir read pread write pwrite \
 		writev pwritev preadv2 fsync fdatasync syncfs ftruncate \
@@ -227,9 +228,12 @@ WRAPS  := $(FAULTS_CALLS:%=-Wl,--wrap=%)
 $(FAULTS_FS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/fs/%.o $(FAULTS) $(BUILD)/fs.a $(BUILD)/net.a
 	$(call say,LD,$@)
 	$(LINK) $(WRAPS) -lcmocka $(FS_LIBS) $(NET_LIBS)
+$(FAULTS_TRACKER:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/tracker/%.o $(FAULTS) $(BUILD)/tracker.a $(BUILD)/net.a
+	$(call say,LD,$@)
+	$(LINK) $(WRAPS) -lcmocka $(TRACKER_LIBS) $(NET_LIBS)
 
 UNIT := $(UNIT_NET) $(UNIT_FS) $(UNIT_TRACKER) \
-	$(FAULTS_FS) \
+	$(FAULTS_FS) $(FAULTS_TRACKER) \
 	$(UNIT_FUZZ_NET) $(UNIT_FUZZ_FS) $(UNIT_FUZZ_TRACKER)
 BENCH := $(BENCH_NET) $(BENCH_TRACKER)
 HELPERS := $(HELPERS_NET:%=$(BUILD)/tests/%)

@@ -26,7 +26,7 @@ enum {
 };
 
 static const char *const names[FAULT_KINDS] = {
-	"memory", "disk", "space", "files", "short", "socket",
+	"memory", "library", "disk", "space", "files", "short", "socket",
 };
 
 static atomic_int armed;
@@ -62,20 +62,37 @@ static void on_alarm(int sig)
 	abort();
 }
 
+static int descriptors(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	int n = 0;
+
+	while (d && readdir(d))
+		n++;
+	if (d)
+		closedir(d);
+	return n;
+}
+
 /* Was there something left to fail? */
 static int play(void (*round)(void *arg), void *arg)
 {
+	int open_before = descriptors();
+
 	hits = count = 0;
 	failed = NULL;
 	playing = 1;
 	alarm(ROUND_S);
 	round(arg);
 	alarm(0);
-	playing = 0;
-	if (armed) {
-		fprintf(stderr, "faults: a round without faults_off()\n");
+	if (armed || descriptors() != open_before) {
+		say_round();
+		fprintf(stderr, "faults: %s\n",
+			armed ? "a round without faults_off()"
+			      : "not as many descriptors as before");
 		abort();
 	}
+	playing = 0;
 	if (verbose)
 		say_round();
 	return hits != 0;
@@ -97,9 +114,9 @@ void faults_each(unsigned kinds, void (*round)(void *arg), void *arg)
 			if (all_behind && kind == FAULT_SHORT)
 				continue;
 			nth = 1;
-			while (play(round, arg) && nth++ < ROUNDS_MAX)
-				rounds++;
-			if (nth >= ROUNDS_MAX) {
+			while (play(round, arg) && rounds++ < ROUNDS_MAX)
+				nth += kind == FAULT_LIBRARY ? 1 + nth / 16 : 1;
+			if (rounds >= ROUNDS_MAX) {
 				fprintf(stderr, "faults: no end of them\n");
 				abort();
 			}

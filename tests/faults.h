@@ -28,6 +28,7 @@
 
 enum fault {
 	FAULT_MEMORY,	/* malloc and the like; threads: EAGAIN */
+	FAULT_LIBRARY,	/* a library's own allocations: fewer of thousands */
 	FAULT_DISK,	/* every call on a file: EIO */
 	FAULT_SPACE,	/* what needs room on a disk: ENOSPC */
 	FAULT_FILES,	/* what makes a descriptor: EMFILE */
