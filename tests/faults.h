@@ -54,6 +54,9 @@ int faults_off(void);
 /* A cmocka test's teardown: says which round failed.  Returns 0. */
 int faults_told(void **state);
 
+/* Between 1 and 0 this thread meets none: what a test fakes is not tested. */
+void faults_spare(int on);
+
 /* For what is not wrapped: shall this call, named @what, fail? */
 int faults_hit(enum fault f, const char *what);
 
