@@ -74,6 +74,7 @@ UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_acl \
 		sim_tracker sim_relay
 
 # Unit tests with tests/faults.c, and the calls that fail there.
+FAULTS_NET     := unit_faults_net
 FAULTS_FS      := unit_faults_store unit_faults_file
 FAULTS_TRACKER := unit_faults_ns
 FAULTS_CALLS := malloc calloc realloc strdup posix_memalign pthread_create \
@@ -225,6 +226,9 @@ $(UNIT_TRACKER:%=$(BUILD)/tests/%) $(BENCH_TRACKER:%=$(BUILD)/tests/%): $(BUILD)
 
 FAULTS := $(BUILD)/tests/net/faults.o
 WRAPS  := $(FAULTS_CALLS:%=-Wl,--wrap=%)
+$(FAULTS_NET:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/net/%.o $(FAULTS) $(BUILD)/net.a
+	$(call say,LD,$@)
+	$(LINK) $(WRAPS) -lcmocka $(NET_LIBS)
 $(FAULTS_FS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/fs/%.o $(FAULTS) $(BUILD)/fs.a $(BUILD)/net.a
 	$(call say,LD,$@)
 	$(LINK) $(WRAPS) -lcmocka $(FS_LIBS) $(NET_LIBS)
@@ -233,7 +237,7 @@ $(FAULTS_TRACKER:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/tracker/%
 	$(LINK) $(WRAPS) -lcmocka $(TRACKER_LIBS) $(NET_LIBS)
 
 UNIT := $(UNIT_NET) $(UNIT_FS) $(UNIT_TRACKER) \
-	$(FAULTS_FS) $(FAULTS_TRACKER) \
+	$(FAULTS_NET) $(FAULTS_FS) $(FAULTS_TRACKER) \
 	$(UNIT_FUZZ_NET) $(UNIT_FUZZ_FS) $(UNIT_FUZZ_TRACKER)
 BENCH := $(BENCH_NET) $(BENCH_TRACKER)
 HELPERS := $(HELPERS_NET:%=$(BUILD)/tests/%)

@@ -34,6 +34,7 @@ static atomic_uint count, hits;
 static enum fault kind;		/* fixed while armed */
 static unsigned nth;
 static int all_behind;
+static unsigned hits_before;	/* faults_on() */
 static const char *_Atomic failed;
 static int playing, verbose;
 static __thread int spared;
@@ -129,15 +130,14 @@ void faults_each(unsigned kinds, void (*round)(void *arg), void *arg)
 
 void faults_on(void)
 {
-	hits = count = 0;
-	failed = NULL;
+	hits_before = hits;
 	armed = 1;
 }
 
 int faults_off(void)
 {
 	armed = 0;
-	return hits != 0;
+	return hits != hits_before;
 }
 
 void faults_spare(int on)

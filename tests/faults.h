@@ -47,7 +47,8 @@ enum fault {
  * second and so on; then that one and all behind it until faults_off(). */
 void faults_each(unsigned kinds, void (*round)(void *arg), void *arg);
 
-/* Inside a round. */
+/* Inside a round, perhaps several times: the countdown goes on.  faults_off()
+ * says whether there was a fault since faults_on(). */
 void faults_on(void);
 int faults_off(void);
 
