@@ -190,9 +190,9 @@ static void submit(struct rpc *c, struct rpc_call *k)
 		return;
 	}
 	list_move(k, &c->calls.waiting);
-	rpc_calls_pump(c);
 	if (!k->oneway)
 		arm(c, k->deadline_ms, now_ms());
+	rpc_calls_pump(c);	/* it may be over, and freed, behind this */
 }
 
 static void on_submit(struct loop_work *w)
