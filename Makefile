@@ -77,7 +77,7 @@ UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_acl \
 # Unit tests with tests/faults.c, and the calls that fail there.
 FAULTS_NET     := unit_faults_net
 FAULTS_FS      := unit_faults_store unit_faults_file unit_faults_fs
-FAULTS_TRACKER := unit_faults_ns
+FAULTS_TRACKER := unit_faults_ns unit_faults_core
 FAULTS_CALLS := malloc calloc realloc strdup posix_memalign pthread_create \
 		open openat fopen fdopendir readdir read pread write pwrite \
 		writev pwritev preadv2 fsync fdatasync syncfs ftruncate \
