@@ -20,7 +20,7 @@
 #include "log.h"
 
 enum {
-	ROUND_S = 10,		/* no round is longer */
+	ROUND_S = 30,		/* no round is longer */
 	ROUNDS_MAX = 20000,
 	PARTS_MAX = 16,		/* of a readv or writev that is cut short */
 };
@@ -29,11 +29,9 @@ static const char *const names[FAULT_KINDS] = {
 	"memory", "library", "disk", "space", "files", "short", "socket",
 };
 
-static atomic_int armed;
-static atomic_uint count, hits;
-static enum fault kind;		/* fixed while armed */
-static unsigned nth;
-static int all_behind;
+static atomic_int armed, all_behind;
+static atomic_uint count, hits, nth;
+static _Atomic enum fault kind;
 static unsigned hits_before;	/* faults_on() */
 static const char *_Atomic failed;
 static int playing, verbose;
