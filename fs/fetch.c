@@ -112,21 +112,25 @@ static struct flight *flight_new(struct fetch *ft, const struct fetch_want *w)
 	return f;
 }
 
-/* Joins the flight of that chunk, or starts @f (which it takes).  NULL, or
- * the bytes when they have come into the cache meanwhile. */
-static struct buf *join(struct fetch *ft, struct flight *f,
-			struct fetch_waiter *w)
+/* Joins the flight of that chunk, or starts @f (which it takes): 0, and the
+ * bytes in *@b when they have come into the cache meanwhile; -ENOMEM. */
+static int join(struct fetch *ft, struct flight *f, struct fetch_waiter *w,
+		struct buf **b)
 {
 	struct flight *there;
-	struct buf *b = NULL;
+	int err = 0;
 
+	*b = NULL;
 	pthread_mutex_lock(&ft->lock);
 	HASH_FIND(hh, ft->flights, &f->id, sizeof(f->id), there);
 	if (!there)
-		b = cache_get(ft->parts->cache, f->id);
-	if (!there && !b) {
+		*b = cache_get(ft->parts->cache, f->id);
+	if (!there && !*b) {
 		HASH_ADD(hh, ft->flights, id, sizeof(f->id), f);
-		there = f;
+		if (TABLE_ADDED(f))
+			there = f;
+		else
+			err = -ENOMEM;
 	}
 	if (there && there != f && w && !f->want.patient)
 		__atomic_store_n(&there->want.patient, 0, __ATOMIC_RELAXED);
@@ -144,7 +148,7 @@ static struct buf *join(struct fetch *ft, struct flight *f,
 		free(f);
 		gate_leave(&ft->gate);
 	}
-	return b;
+	return err;
 }
 
 int fetch_join(struct fetch *ft, uint64_t chunk, fetch_done done, void *arg)
@@ -203,10 +207,11 @@ void fetch_chunk(struct fetch *ft, const struct fetch_want *want,
 	}
 	if (w)
 		*w = (struct fetch_waiter){ .done = done, .arg = arg };
-	b = join(ft, f, w);
-	if (b) {
-		free(w);
+	err = join(ft, f, w, &b);
+	if (b)
 		counter_add(CNT_CACHE_HITS, 1);
-		answer(done, arg, 0, b);
+	if (b || err) {
+		free(w);
+		answer(done, arg, err, b);
 	}
 }

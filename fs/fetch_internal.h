@@ -18,12 +18,12 @@
 
 #include <pthread.h>
 #include <sys/queue.h>
-#include <uthash.h>
 
 #include "fetch.h"
 #include "gate.h"
 #include "parts.h"
 #include "source.h"
+#include "table.h"
 
 #define FETCH_GET_MS 10000	/* the deadline of one request to a peer */
 #define FETCH_LOOK_MS 100	/* between looks at who was asked */

@@ -189,33 +189,6 @@ static void forget_ready(struct file *f, uint32_t n)
 		f->ready_bytes -= e->len;
 }
 
-void file_commit_start(struct file *f, struct todo *t)
-{
-	struct commit *c;
-	uint64_t up_to;
-
-	if (!is_due(f))
-		return;
-	c = calloc(1, sizeof(*c));
-	if (!c)
-		return;		/* the clock tries again */
-	c->f = f;
-	c->term = t->term;
-	c->n = pick(f, &up_to);
-	c->sync = take_fsyncs(f, up_to);
-	if (!c->n && !c->sync) {
-		free(c);
-		return;
-	}
-	file_get(f);
-	c->clear_suid = f->kill_suid;
-	c->err = f->fenced ? -EIO : encode(f, c);
-	f->kill_suid = 0;
-	f->committing = 1;
-	forget_ready(f, c->n);
-	t->commit = c;
-}
-
 /* ----------------------------------------------------------------- answer */
 
 /* Those not yet committed are, tentatively, behind where it really went. */
@@ -284,8 +257,7 @@ static void applied(struct file *f, const struct commit *c, int err,
 			err = -EIO;
 		file_fail(f, err, c->only ? "another mount changed the file "
 					    "while this one was away"
-					  : "the tracker did not take its "
-					    "commit");
+					  : "it could not be committed");
 		file_map_drop(f);
 		drop_extents(f, c, NULL, t);
 	} else {
@@ -298,6 +270,49 @@ static void applied(struct file *f, const struct commit *c, int err,
 	}
 	end_fsyncs(f);
 	file_advance(f, t);
+}
+
+/* Who waits is told; what it was about is lost. */
+static void no_memory(struct file *f, struct todo *t)
+{
+	struct commit c = { .f = f };
+	uint64_t up_to;
+
+	c.n = pick(f, &up_to);
+	if (!take_fsyncs(f, up_to) && !c.n)
+		return;
+	forget_ready(f, c.n);
+	applied(f, &c, -ENOMEM, NULL, t);
+}
+
+void file_commit_start(struct file *f, struct todo *t)
+{
+	struct commit *c;
+	uint64_t up_to;
+
+	if (!is_due(f))
+		return;
+	c = calloc(1, sizeof(*c));
+	if (!c) {
+		if (is_waited_for(f))
+			no_memory(f, t);
+		return;		/* else the clock tries again */
+	}
+	c->f = f;
+	c->term = t->term;
+	c->n = pick(f, &up_to);
+	c->sync = take_fsyncs(f, up_to);
+	if (!c->n && !c->sync) {
+		free(c);
+		return;
+	}
+	file_get(f);
+	c->clear_suid = f->kill_suid;
+	c->err = f->fenced ? -EIO : encode(f, c);
+	f->kill_suid = 0;
+	f->committing = 1;
+	forget_ready(f, c->n);
+	t->commit = c;
 }
 
 /* ------------------------------------------------------------- full slots */

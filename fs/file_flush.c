@@ -106,7 +106,7 @@ void file_parcel_failed(struct file *f, struct parcel *p, int err,
 		next = TAILQ_NEXT(e, all);
 		if (f->uploading == e)
 			f->uploading = next;
-		file_extent_end(e, &t->freed);
+		file_extent_lost(e, &t->freed);
 	}
 	file_local_end(f);
 }

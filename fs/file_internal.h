@@ -426,6 +426,11 @@ void file_seal_all(struct file *f, struct todo *t);
 void file_seal_durably(struct file *f, struct todo *t);
 /* Take @e off the lists and free it. */
 void file_extent_end(struct extent *e, struct blocked_list *freed);
+/* The same of one that failed: those of its write(2) that lie before it go
+ * without it, or a commit would wait for ever. */
+void file_extent_lost(struct extent *e, struct blocked_list *freed);
+/* What the last one was to be joined with is not there. */
+void file_append_cut(struct file *f);
 
 /* file_write.c; locked */
 void file_slot_unused(struct file *f, struct slot *s);

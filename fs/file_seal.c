@@ -150,6 +150,23 @@ static int parcel_put(struct file *f, struct extent *e, struct todo *t)
 
 /* --------------------------------------------------------------- extents */
 
+void file_extent_lost(struct extent *e, struct blocked_list *freed)
+{
+	struct extent *before = TAILQ_PREV(e, extent_list, all);
+
+	if (before && before->joined && !e->joined)
+		before->joined = 0;
+	file_extent_end(e, freed);
+}
+
+void file_append_cut(struct file *f)
+{
+	struct extent *last = TAILQ_LAST(&f->extents, extent_list);
+
+	if (last)
+		last->joined = 0;
+}
+
 /* Takes @r's buffer.  @slot NULL: an append. */
 static void seal(struct file *f, struct slot *slot, const struct range *r,
 		 uint64_t off, int joined, struct todo *t)
@@ -159,6 +176,8 @@ static void seal(struct file *f, struct slot *slot, const struct range *r,
 	files_charge(f->fs, 0, -(int64_t)r->b->cap);
 	if (!e) {
 		file_fail(f, -ENOMEM, "its data could not be sent");
+		if (!joined)
+			file_append_cut(f);
 		files_uncharge(f->fs, r->b->cap, &t->freed);
 		buf_unref(r->b);
 		return;
@@ -185,7 +204,7 @@ static void seal(struct file *f, struct slot *slot, const struct range *r,
 		file_fail(f, -ENOMEM, "its data could not be sent");
 		if (f->uploading == e)
 			f->uploading = NULL;
-		file_extent_end(e, &t->freed);
+		file_extent_lost(e, &t->freed);
 	}
 }
 

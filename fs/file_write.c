@@ -159,6 +159,8 @@ static int write_append(struct file *f, const uint8_t *p, size_t left,
 		if (!whole || have + n == size)
 			file_seal_append(f, left != 0, t);
 	}
+	if (err)
+		file_append_cut(f);	/* the rest does not come */
 	return err;
 }
 

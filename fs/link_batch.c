@@ -28,10 +28,15 @@ static void changed(struct link *l, uint64_t chunk, uint8_t kind)
 	HASH_FIND(hh, l->have, &chunk, sizeof(chunk), c);
 	if (!c) {
 		c = malloc(sizeof(*c));
-		if (!c)
-			goto out;	/* the next inventory will tell */
-		c->chunk = chunk;
-		HASH_ADD(hh, l->have, chunk, sizeof(c->chunk), c);
+		if (c) {
+			c->chunk = chunk;
+			HASH_ADD(hh, l->have, chunk, sizeof(c->chunk), c);
+		}
+		if (!c || !TABLE_ADDED(c)) {
+			free(c);
+			l->untold = 1;
+			goto out;
+		}
 	}
 	c->kind = kind;
 out:
@@ -118,12 +123,13 @@ static void send_changes(struct link *l)
 	rpc_call(l->rpc, M_have, 0, &w, NULL, LINK_HELD_MS, on_told, l);
 }
 
-static unsigned n_changes(struct link *l)
+static unsigned n_changes(struct link *l, int *untold)
 {
 	unsigned n;
 
 	pthread_mutex_lock(&l->lock);
 	n = HASH_COUNT(l->have);
+	*untold = l->untold;
 	pthread_mutex_unlock(&l->lock);
 	return n;
 }
@@ -218,8 +224,13 @@ static void send_stats(struct link *l)
 
 void link_batch_tick(struct link *l, uint64_t now)
 {
-	unsigned n = n_changes(l);
+	int untold;
+	unsigned n = n_changes(l, &untold);
 
+	if (untold) {		/* the next inventory will tell */
+		link_break(l, "no memory to note what is stored here");
+		return;
+	}
 	send_releases(l);
 	/* Those gathered during the inventory wait for its end: it may list
 	 * what is gone by now. */
@@ -239,13 +250,14 @@ void link_batch_begin(struct link *l)
 {
 	pthread_mutex_lock(&l->lock);
 	l->telling = 1;
+	l->untold = 0;
 	pthread_mutex_unlock(&l->lock);
 }
 
 void link_batch_lost(struct link *l)
 {
 	pthread_mutex_lock(&l->lock);
-	l->telling = 0;
+	l->telling = l->untold = 0;
 	forget_changes(l);
 	pthread_mutex_unlock(&l->lock);
 }

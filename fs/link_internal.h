@@ -17,11 +17,11 @@
 
 #include <pthread.h>
 #include <sys/queue.h>
-#include <uthash.h>
 
 #include "dgram.h"
 #include "link.h"
 #include "pool.h"
+#include "table.h"
 #include "young.h"
 
 #define LINK_BACKOFF_MIN_MS 50
@@ -118,6 +118,7 @@ struct link {
 	char why[LINK_WHY_MAX];
 	struct link_change *have;	/* uthash by chunk */
 	int telling;			/* have is gathered */
+	int untold;			/* no memory: something is missing in it */
 	struct young young;
 	uint64_t *released;
 	uint32_t n_released, cap_released;

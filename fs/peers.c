@@ -100,7 +100,10 @@ static struct member *member_new(struct peers *ps, uint32_t num)
 		m->conn[i].loop = i;
 	}
 	HASH_ADD(hh, ps->members, num, sizeof(m->num), m);
-	return m;
+	if (TABLE_ADDED(m))
+		return m;
+	free(m);
+	return NULL;
 }
 
 static void update_one(struct peers *ps, const struct m_peer *p)

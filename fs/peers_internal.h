@@ -8,10 +8,10 @@
 #define PSPFS_PEERS_INTERNAL_H
 
 #include <pthread.h>
-#include <uthash.h>
 
 #include "gate.h"
 #include "peers.h"
+#include "table.h"
 
 #define PEERS_LOOPS_MAX 8
 

@@ -210,6 +210,8 @@ int journal_flush(struct store *s, const struct journal_mark *mark);
 void journal_forget(struct store *s, const struct copy *c);
 
 /* --- store_scan.c --- */
+/* Before anything is written there: names in it count from 0 again. */
+int store_empty_tmp(struct store *s);
 int store_scan(struct store *s);
 
 /* --- store.c --- */

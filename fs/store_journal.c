@@ -259,6 +259,7 @@ struct replay {
 	uint8_t *bytes[2];	/* of the halves */
 	size_t n_bytes[2];
 	size_t restored;
+	unsigned old;		/* the half that was begun before the other */
 };
 
 static int keep(struct replay *r, const struct record *new)
@@ -402,7 +403,6 @@ static int restore(struct replay *r, const struct record *rec)
 static int replay_all(struct replay *r)
 {
 	struct record *rec, *next;
-	unsigned old;
 	int err;
 
 	err = read_half(r, 0);
@@ -410,10 +410,10 @@ static int replay_all(struct replay *r)
 		err = read_half(r, 1);
 	if (err)
 		return err;
-	old = first_gen(r, 0) > first_gen(r, 1);
-	err = replay_half(r, old);
+	r->old = first_gen(r, 0) > first_gen(r, 1);
+	err = replay_half(r, r->old);
 	if (!err)
-		err = replay_half(r, !old);
+		err = replay_half(r, !r->old);
 	HASH_ITER(hh, r->records, rec, next)
 		if (!err)
 			err = restore(r, rec);
@@ -427,12 +427,24 @@ static int replay_all(struct replay *r)
 	return err;
 }
 
+/* The older half goes first: alone it would say what the newer has taken
+ * back. */
+static int clear_halves(struct store *s, unsigned old)
+{
+	struct half *half = s->journal.half;
+
+	return ftruncate(half[old].fd, 0) || ftruncate(half[!old].fd, 0)
+		? -errno : 0;
+}
+
 static int replay(struct store *s)
 {
 	struct replay r = { .s = s };
 	struct record *rec, *next;
 	int err = replay_all(&r);
 
+	if (!err)
+		err = clear_halves(s, r.old);
 	HASH_ITER(hh, r.records, rec, next) {
 		HASH_DEL(r.records, rec);
 		free(rec);
@@ -473,9 +485,6 @@ int journal_open(struct store *s)
 		err = open_half(s, 1);
 	if (!err)
 		err = replay(s);
-	if (!err && (ftruncate(j->half[0].fd, 0) ||
-		     ftruncate(j->half[1].fd, 0)))
-		err = -errno;
 	j->half[0].gen = j->gen = random_u64() >> 1 | 1;
 	return err;
 }

@@ -311,6 +311,8 @@ int store_open(struct store **out, const char *dir, uint64_t capacity,
 		goto out_close;
 	err = open_layout(s);
 	if (!err)
+		err = store_empty_tmp(s);
+	if (!err)
 		err = journal_open(s);
 	if (!err)
 		err = store_scan(s);

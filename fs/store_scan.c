@@ -165,13 +165,16 @@ static int remove_tmp(struct store *s, unsigned arg, int fd, const char *name)
 	return unlinkat(fd, name, 0) ? -errno : 0;
 }
 
+int store_empty_tmp(struct store *s)
+{
+	return for_names(s, s->tmp_fd, ".", 0, remove_tmp);
+}
+
 int store_scan(struct store *s)
 {
 	int err;
 
-	err = for_names(s, s->tmp_fd, ".", 0, remove_tmp);
-	if (!err)
-		err = for_names(s, s->quarantine_fd, ".", 0, scan_quarantined);
+	err = for_names(s, s->quarantine_fd, ".", 0, scan_quarantined);
 	if (!err)
 		err = for_names(s, s->chunks_fd, ".", 0, scan_dir);
 	return err;

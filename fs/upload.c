@@ -55,7 +55,7 @@ void upload_free(struct upload *u)
 
 /* ----------------------------------------------------------------- the end */
 
-static void remember(struct upload_work *w)
+static int remember(struct upload_work *w)
 {
 	struct upload_job *j = w->job;
 	struct buf *b = buf_view(j->data, 0, j->len);
@@ -63,8 +63,7 @@ static void remember(struct upload_work *w)
 	if (b)
 		cache_put(w->u->parts->cache, j->chunk, b);
 	buf_unref(b);
-	if (!j->sync)
-		upload_remember(w->u, j);
+	return j->sync ? 0 : upload_remember(w->u, j);
 }
 
 static void finish(struct upload_work *w, int err)
@@ -75,10 +74,10 @@ static void finish(struct upload_work *w, int err)
 	if (!err && !j->n_stored)
 		err = w->full ? -ENOSPC : w->err ? w->err : -EIO;
 	if (!err)
-		remember(w);
-	else if (err != -ECANCELED)
+		err = remember(w);
+	if (err && err != -ECANCELED)
 		log_error("chunk %016" PRIx64 " (inode %" PRIu64 ", slot %"
-			  PRIu64 ") is stored nowhere: %s", j->chunk, j->ino,
+			  PRIu64 ") is not stored: %s", j->chunk, j->ino,
 			  j->slot, strerror(-err));
 	buf_unref(w->wire);
 	free(w);

@@ -9,11 +9,11 @@
 #define PSPFS_UPLOAD_INTERNAL_H
 
 #include <pthread.h>
-#include <uthash.h>
 
 #include "gate.h"
 #include "grants.h"
 #include "parts.h"
+#include "table.h"
 #include "upload.h"
 
 #define UPLOAD_PUT_MS 30000	/* the deadline of a put */
@@ -64,7 +64,8 @@ void upload_put(struct upload_work *w, uint32_t num, int local);
 void upload_put_done(struct upload_work *w, uint32_t num, int err);
 
 /* upload_sync.c */
-void upload_remember(struct upload *u, const struct upload_job *j);
+/* It is not durable yet: 0, or -ENOMEM, and no sync would ever ask for it. */
+int upload_remember(struct upload *u, const struct upload_job *j);
 void upload_forget_all(struct upload *u);
 
 #endif

@@ -45,29 +45,30 @@ struct sync {
 
 static void tidy(struct upload *u);
 
-void upload_remember(struct upload *u, const struct upload_job *j)
+int upload_remember(struct upload *u, const struct upload_job *j)
 {
 	struct unsynced *e, *old;
-	int many;
+	int many, kept;
 
 	e = malloc(sizeof(*e) + j->n_stored * sizeof(*e->nums));
-	if (!e) {
-		log_error("no memory to remember that chunk %016" PRIx64
-			  " is not durable yet", j->chunk);
-		return;
-	}
+	if (!e)
+		return -ENOMEM;
 	e->id = j->chunk;
 	e->failed = 0;
 	e->n = j->n_stored;
 	memcpy(e->nums, j->stored, e->n * sizeof(*e->nums));
 	pthread_mutex_lock(&u->lock);
 	HASH_REPLACE(hh, u->unsynced, id, sizeof(e->id), e, old);
+	kept = TABLE_ADDED(e);
 	many = HASH_COUNT(u->unsynced) > UPLOAD_UNSYNCED_MAX && !u->tidying;
 	u->tidying |= many;
 	pthread_mutex_unlock(&u->lock);
 	free(old);
+	if (!kept)
+		free(e);
 	if (many)
 		tidy(u);
+	return kept ? 0 : -ENOMEM;
 }
 
 void upload_forget_all(struct upload *u)
@@ -103,6 +104,10 @@ static int group_add(struct sync *s, uint32_t num, uint64_t id, uint32_t index)
 		g->sync = s;
 		g->num = num;
 		HASH_ADD(hh, s->groups, num, sizeof(g->num), g);
+		if (!TABLE_ADDED(g)) {
+			free(g);
+			return -ENOMEM;
+		}
 	}
 	if (g->n == g->cap) {
 		uint32_t cap = g->cap ? 2 * g->cap : 16;

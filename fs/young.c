@@ -3,7 +3,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
+
+#include "table.h"
 
 struct young_chunk {
 	uint64_t id;
@@ -67,6 +68,10 @@ void young_add(struct young *y, uint64_t chunk, uint64_t now_ms)
 	}
 	c->id = chunk;
 	HASH_ADD(hh, y->set[0], id, sizeof(c->id), c);
+	if (!TABLE_ADDED(c)) {
+		free(c);
+		y->overflow[0] = 1;
+	}
 }
 
 int young_has(struct young *y, uint64_t chunk, uint64_t now_ms)

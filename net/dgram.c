@@ -19,10 +19,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <uthash.h>
 
 #include "codec.h"
 #include "counters.h"
+#include "table.h"
 
 #define HEADER 18		/* session, counter, type */
 #define MAC_LEN 16
@@ -162,7 +162,8 @@ static void session_free(struct session *x)
 	free(x);
 }
 
-/* Puts @fresh, if any, in the place of session @id; returns what was there. */
+/* Puts @fresh, if any, in the place of session @id; returns what is to be
+ * freed: what was there, or @fresh itself, when there is no memory. */
 static struct session *replace(struct dgram_sock *s, uint64_t id,
 			       struct session *fresh)
 {
@@ -174,6 +175,10 @@ static struct session *replace(struct dgram_sock *s, uint64_t id,
 		HASH_DEL(s->sessions, old);
 	if (fresh)
 		HASH_ADD(hh, s->sessions, id, sizeof(fresh->id), fresh);
+	if (fresh && !TABLE_ADDED(fresh)) {
+		session_free(old);
+		old = fresh;
+	}
 	pthread_mutex_unlock(&s->lock);
 	return old;
 }
@@ -181,7 +186,7 @@ static struct session *replace(struct dgram_sock *s, uint64_t id,
 int dgram_join(struct dgram_sock *s, uint64_t session,
 	       const uint8_t secret[64], int server, const struct addr *to)
 {
-	struct session *x = calloc(1, sizeof(*x));
+	struct session *x = calloc(1, sizeof(*x)), *old;
 
 	if (!x)
 		return -ENOMEM;
@@ -197,8 +202,9 @@ int dgram_join(struct dgram_sock *s, uint64_t session,
 	x->learn = !to;
 	if (to)
 		x->to = *to;
-	session_free(replace(s, session, x));
-	return 0;
+	old = replace(s, session, x);
+	session_free(old);
+	return old == x ? -ENOMEM : 0;
 }
 
 void dgram_leave(struct dgram_sock *s, uint64_t session)

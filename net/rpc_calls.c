@@ -130,7 +130,7 @@ static void call_gone(struct rpc *c, struct rpc_frame *f)
 		call_free(k);
 }
 
-static void choose_number(struct rpc *c, struct rpc_call *k)
+static int choose_number(struct rpc *c, struct rpc_call *k)
 {
 	struct rpc_call *other;
 
@@ -140,6 +140,7 @@ static void choose_number(struct rpc *c, struct rpc_call *k)
 			  sizeof(k->number), other);
 	} while (!k->number || other);
 	HASH_ADD(hh, c->calls.by_number, number, sizeof(k->number), k);
+	return TABLE_ADDED(k) ? 0 : -ENOMEM;
 }
 
 static int window_open(const struct rpc_calls *s, size_t size)
@@ -166,9 +167,14 @@ void rpc_calls_pump(struct rpc *c)
 		size = rpc_frame_size(&k->frame);
 		if (!window_open(s, size))
 			return;
+		if (choose_number(c, k)) {
+			list_move(k, NULL);
+			call_end(k, -ENOMEM, NULL);
+			call_free(k);
+			continue;
+		}
 		s->window_n++;
 		s->window_bytes += size;
-		choose_number(c, k);
 		list_move(k, &s->flying);
 		rpc_out_queue(c, &k->frame, k->number);
 	}
@@ -184,9 +190,9 @@ static void submit(struct rpc *c, struct rpc_call *k)
 		return;
 	}
 	list_move(k, &c->calls.waiting);
-	rpc_calls_pump(c);
 	if (!k->oneway)
 		arm(c, k->deadline_ms, now_ms());
+	rpc_calls_pump(c);	/* it may be over, and freed, behind this */
 }
 
 static void on_submit(struct loop_work *w)

@@ -30,9 +30,9 @@
 
 #include <event2/event.h>
 #include <sys/queue.h>
-#include <uthash.h>
 
 #include "rpc.h"
+#include "table.h"
 #include "tls.h"
 
 #define RPC_ANSWER 0x8000u

@@ -1,7 +1,7 @@
 /*
  * bench_ns -- how many namespace operations a second on a file database.
  *
- *   bench_ns [FILES [DIR]]      default 100000 files, database in /tmp
+ *   bench_ns [FILES [DIR]]      default 20000 files, database in /tmp
  *
  * Batches of BATCH operations, each a transaction without waiting for the
  * disk, as psptrackerd commits them.
@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "bench.h"
 #include "ns.h"
 
 enum { BATCH = 64, SLOT = 1 << 20, PER_DIR = 1000 };
@@ -30,14 +30,6 @@ static void must(int err, const char *what)
 		return;
 	fprintf(stderr, "bench_ns: %s: %s\n", what, strerror(-err));
 	exit(1);
-}
-
-static double seconds(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
 static struct ns_now now(void)
@@ -138,7 +130,8 @@ static void unlink_and_reap(uint64_t i)
 
 static void run(const char *what, void (*op)(uint64_t i))
 {
-	double start = seconds(), took;
+	double start = bench_now(), took;
+	char row[64];
 	uint64_t i;
 
 	for (i = 0; i < files; i++) {
@@ -151,8 +144,9 @@ static void run(const char *what, void (*op)(uint64_t i))
 			arena = ARENA_INIT;
 		}
 	}
-	took = seconds() - start;
-	printf("%-18s %9.0f /s\n", what, (double)files / took);
+	took = bench_now() - start;
+	snprintf(row, sizeof(row), "ns: %s", what);
+	bench_row(row, (double)files / took, "/s", 0, NULL);
 }
 
 static void make_dirs(void)
@@ -179,7 +173,7 @@ int main(int argc, char **argv)
 	struct ns_config cfg = { .slot_size = SLOT };
 	char dir[4096], path[4200], why[1024];
 
-	files = argc > 1 ? strtoull(argv[1], NULL, 10) : 100000;
+	files = argc > 1 ? strtoull(argv[1], NULL, 10) : 20000;
 	snprintf(dir, sizeof(dir), "%s/bench_ns.XXXXXX",
 		 argc > 2 ? argv[2] : "/tmp");
 	dirs = calloc(files / PER_DIR + 1, sizeof(*dirs));

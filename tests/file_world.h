@@ -29,6 +29,11 @@
 #include "loop.h"
 #include "text.h"
 
+/* What is faked here meets no faults (faults.h), what it calls does. */
+#ifndef WORLD_SPARE
+#define WORLD_SPARE(on) ((void)(on))
+#endif
+
 #define CHECK(x)                                                            \
 	do {                                                                \
 		if (!(x)) {                                                 \
@@ -398,6 +403,7 @@ static inline void world_run(struct task *t)
 {
 	t->ran = 1;
 	world.ran[t->kind]++;
+	WORLD_SPARE(1);
 	switch (t->kind) {
 	case T_GETMAP:
 		run_getmap(t);
@@ -419,6 +425,7 @@ static inline void world_run(struct task *t)
 		t->err = world_unlucky(world.fail_fetch) ? -EIO : 0;
 		break;
 	}
+	WORLD_SPARE(0);
 }
 
 static inline void answer_fetch(struct task *t)
@@ -430,8 +437,10 @@ static inline void answer_fetch(struct task *t)
 	c = &world.chunks[t->want.chunk.id - 1];
 	if (!c->len)
 		t->err = -EIO;
+	WORLD_SPARE(1);
 	if (!t->err)
 		b = buf_dup(c->data, c->len);
+	WORLD_SPARE(0);
 	if (b && t->part_len && world_below(2)) {
 		CHECK(t->part_len <= b->len &&
 		      t->part_at <= b->len - t->part_len);
@@ -467,7 +476,9 @@ static inline void world_answer(struct task *t)
 	} else if (t->kind == T_SYNC) {
 		t->sync(t->arg, t->err);
 	} else {
+		WORLD_SPARE(1);
 		b = buf_dup(t->body.p, t->body.len);
+		WORLD_SPARE(0);
 		t->rpc(t->arg, t->err, &(struct rpc_answer){ .body = b });
 		buf_unref(b);
 		drop_chunks(t);
@@ -536,6 +547,7 @@ static inline void world_add(struct task *t)
 }
 
 /* ---------------------------------------------- link, fetch, upload, faked */
+/* Without memory each says so before it returns, as the real ones do. */
 
 void link_call(struct link *l, uint16_t type, struct wr *body, rpc_done done,
 	       void *arg)
@@ -543,7 +555,12 @@ void link_call(struct link *l, uint16_t type, struct wr *body, rpc_done done,
 	struct task *t = calloc(1, sizeof(*t));
 
 	(void)l;
-	CHECK(!body->err);
+	if (!t || body->err) {
+		free(t);
+		wr_fini(body);
+		done(arg, -ENOMEM, NULL);
+		return;
+	}
 	t->kind = type == M_getmap ? T_GETMAP
 		: type == M_commit ? T_COMMIT : T_COMPACT;
 	CHECK(t->kind != T_COMPACT || type == M_compact);
@@ -590,6 +607,11 @@ static void world_fetch(const struct fetch_want *w, uint32_t at, uint32_t len,
 	struct task *t = calloc(1, sizeof(*t));
 
 	CHECK(w->chunk.n_holders == 1 && w->chunk.holders[0] == 1);
+	if (!t) {
+		if (done)
+			done(arg, -ENOMEM, NULL);
+		return;
+	}
 	t->kind = T_FETCH;
 	t->want = *w;
 	t->part_at = at;
@@ -623,6 +645,10 @@ void upload_chunk(struct upload *u, struct upload_job *j)
 	struct task *t = calloc(1, sizeof(*t));
 
 	(void)u;
+	if (!t) {
+		j->done(j, -ENOMEM);
+		return;
+	}
 	t->kind = T_UPLOAD;
 	t->job = j;
 	world_add(t);
@@ -634,8 +660,14 @@ void upload_sync(struct upload *u, const uint64_t *ids, uint32_t n,
 	struct task *t = calloc(1, sizeof(*t));
 
 	(void)u;
+	if (!t) {
+		done(arg, -ENOMEM);
+		return;
+	}
 	t->kind = T_SYNC;
+	WORLD_SPARE(1);
 	t->ids = malloc(n * sizeof(*ids));
+	WORLD_SPARE(0);
 	memcpy(t->ids, ids, n * sizeof(*ids));
 	t->n_ids = n;
 	t->sync = done;

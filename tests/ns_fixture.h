@@ -23,7 +23,10 @@
 
 #include "ns_internal.h"
 
-enum { FIX_SLOT = 64, FIX_IDS = 100000 };
+enum { FIX_SLOT = 64 };
+#ifndef FIX_IDS
+#define FIX_IDS 100000
+#endif
 
 struct fix {
 	struct db *db;

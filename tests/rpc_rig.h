@@ -391,14 +391,14 @@ static inline int call_once(struct client *k, uint16_t type, uint32_t ms)
 
 static struct rig rig;
 
-static int rig_setup(void **state)
+static inline int rig_setup(void **state)
 {
 	(void)state;
 	rig_open(&rig, RIG_PORT);
 	return 0;
 }
 
-static int rig_teardown(void **state)
+static inline int rig_teardown(void **state)
 {
 	(void)state;
 	rig_close(&rig);

@@ -21,6 +21,15 @@
 
 /* ---------------------------------------------------------------- queueing */
 
+/* Who waits there for an answer connects again, and asks again. */
+static void no_answer(struct core *c, uint64_t conn)
+{
+	struct conn *n = core_conn(c, conn);
+
+	if (n && !n->closing)
+		core_close(c, n, "no memory to answer");
+}
+
 /* Takes @body.  NULL: no memory, and the batch is lost. */
 struct out *core_put(struct core *c, uint64_t conn, uint32_t number,
 		     uint16_t type, uint16_t status, struct wr *body)
@@ -30,6 +39,7 @@ struct out *core_put(struct core *c, uint64_t conn, uint32_t number,
 	if (!o) {
 		wr_fini(body);
 		core_poison(c, -ENOMEM);
+		no_answer(c, conn);
 		return NULL;
 	}
 	o->conn = conn;
@@ -109,7 +119,10 @@ static void emit(struct core *c, struct out *o)
 		struct wr copy = WR_INIT;
 
 		wr_bytes(&copy, o->body.p, o->body.len);
-		out_send(c, o, d->conn, d->number, &copy);
+		if (copy.err)
+			no_answer(c, d->conn);
+		else
+			out_send(c, o, d->conn, d->number, &copy);
 		wr_fini(&copy);
 	}
 	out_send(c, o, o->conn, o->number, &o->body);
@@ -199,7 +212,10 @@ void core_send_peers(struct core *c)
 		n->wants_peers = 0;
 		copy = WR_INIT;
 		wr_bytes(&copy, w.p, w.len);
-		c->io.send(c->io.arg, n->conn, 0, M_peers, &copy);
+		if (copy.err)
+			core_close(c, n, "no memory to tell the peers");
+		else
+			c->io.send(c->io.arg, n->conn, 0, M_peers, &copy);
 		wr_fini(&copy);
 	}
 	wr_fini(&w);

@@ -27,7 +27,8 @@ void db_close(struct db *db);
  * before it is on the disk; without, it survives the death of the process.
  * On an error the batch is rolled back; db_rollback() without a batch does
  * nothing.  When the disk is full SQLite gives up a whole batch at once:
- * everything else in it, and its commit, then fail with that error.  Once
+ * everything else in it, and its commit, then fail with that error; the
+ * commit also fails if an operation could not be undone.  Once
  * the disk refused to sync, every later batch gives -EIO. */
 int db_begin(struct db *db);
 int db_commit(struct db *db, int sync);

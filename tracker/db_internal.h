@@ -8,9 +8,9 @@
 #define PSPFS_DB_INTERNAL_H
 
 #include <sqlite3.h>
-#include <uthash.h>
 
 #include "db.h"
+#include "table.h"
 
 struct db_stmt {
 	struct db *db;
@@ -30,6 +30,7 @@ struct db {
 	int op_first;		/* ... and nothing had changed before it */
 	int64_t begun_at;	/* sqlite3_total_changes64() as the batch began */
 	int lost;		/* why SQLite rolled the batch back itself */
+	int spoilt;		/* an operation could not be undone: why */
 	int dead;		/* a sync failed: what is on disk is unknown */
 	int64_t wal_end;	/* zeros were written up to here */
 	char path[];
@@ -39,6 +40,9 @@ struct db {
  * gathered is to go out: SQLITE_OK, or why not. */
 const char *db_wal_vfs(void);
 int db_wal_flush(sqlite3_file *f);
+
+/* db_sqlite.c: the statements of transactions; 0 or -errno. */
+int db_prep_control(struct db *db);
 
 /* Of SQLite's result codes: -errno, or 0; what to do about it. */
 int db_errno_of(int rc);

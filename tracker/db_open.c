@@ -58,6 +58,13 @@ static int refuse_rc(struct opening *o, int rc)
 		      db_mend_of(rc));
 }
 
+/* The log says more. */
+static int refuse_err(struct opening *o, int err)
+{
+	return refuse(o, err, "%s: %s", strerror(-err), err == -ENOSPC
+		      ? db_mend_of(SQLITE_FULL) : db_mend_of(SQLITE_IOERR));
+}
+
 /* One number from one query. */
 static int ask(struct opening *o, const char *sql, int64_t *out)
 {
@@ -112,8 +119,9 @@ static int upgrade(struct opening *o, int64_t version)
 
 	if (version == db_schema_version)
 		return 0;
-	if (db_begin(o->db))
-		return refuse_rc(o, sqlite3_extended_errcode(o->db->h));
+	err = db_begin(o->db);
+	if (err)
+		return refuse_err(o, err);
 	snprintf(sql, sizeof(sql),
 		 "PRAGMA application_id=%d; PRAGMA user_version=%d",
 		 DB_APPLICATION_ID, db_schema_version);
@@ -124,9 +132,8 @@ static int upgrade(struct opening *o, int64_t version)
 		db_rollback(o->db);
 		return err;
 	}
-	if (db_commit(o->db, 1))
-		return refuse_rc(o, sqlite3_extended_errcode(o->db->h));
-	return 0;
+	err = db_commit(o->db, 1);
+	return err ? refuse_err(o, err) : 0;
 }
 
 static int limit_log(struct opening *o)
@@ -158,6 +165,8 @@ static int set_up(struct opening *o)
 		err = do_sql(o, settings[i]);
 	if (!err)
 		err = limit_log(o);
+	if (!err && (err = db_prep_control(o->db)))
+		err = refuse_err(o, err);
 	return err ? err : upgrade(o, version);
 }
 

@@ -105,6 +105,10 @@ struct db_stmt *db_prep(struct db *db, const char *sql)
 		s->db = db;
 		s->sql = sql;
 		HASH_ADD_PTR(db->stmts, sql, s);
+		if (!TABLE_ADDED(s)) {
+			free(s);
+			return &db->no_memory;
+		}
 	}
 	rc = sqlite3_prepare_v3(db->h, sql, -1, SQLITE_PREPARE_PERSISTENT,
 				&s->st, NULL);
@@ -222,10 +226,33 @@ int db_size(struct db *db, uint64_t *bytes)
 
 /* ---------------------------------------------------------- transactions */
 
+static const char sql_begin[] = "BEGIN IMMEDIATE", sql_commit[] = "COMMIT",
+		  sql_rollback[] = "ROLLBACK", sql_op[] = "SAVEPOINT op",
+		  sql_op_undo[] = "ROLLBACK TO op", sql_op_end[] = "RELEASE op";
+
+/* Ahead, so that no memory is needed to go back. */
+int db_prep_control(struct db *db)
+{
+	static const char *const all[] = {
+		sql_begin, sql_commit, sql_rollback,
+		sql_op, sql_op_undo, sql_op_end,
+	};
+	int err = 0;
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all) && !err; i++)
+		err = db_prep(db, all[i])->err;
+	return err;
+}
+
+static int roll_back(struct db *db)
+{
+	return db_run(db_prep(db, sql_rollback));
+}
+
 static int begin(struct db *db)
 {
 	db->begun_at = sqlite3_total_changes64(db->h);
-	return db_run(db_prep(db, "BEGIN IMMEDIATE"));
+	return db_run(db_prep(db, sql_begin));
 }
 
 int db_begin(struct db *db)
@@ -235,9 +262,12 @@ int db_begin(struct db *db)
 	assert(!db->in_batch);
 	if (db->dead)
 		return -EIO;
-	err = begin(db);
+	/* without memory there was no going back: now, or not yet */
+	err = sqlite3_get_autocommit(db->h) ? 0 : roll_back(db);
+	if (!err)
+		err = begin(db);
 	db->in_batch = !err;
-	db->lost = db->op = 0;
+	db->lost = db->op = db->spoilt = 0;
 	return err;
 }
 
@@ -246,7 +276,7 @@ void db_rollback(struct db *db)
 	if (!db->in_batch)
 		return;
 	if (!sqlite3_get_autocommit(db->h))
-		db_run(db_prep(db, "ROLLBACK"));
+		roll_back(db);	/* if it fails db_begin() tries again */
 	db->in_batch = 0;
 	db->rollbacks++;
 }
@@ -304,7 +334,9 @@ int db_commit(struct db *db, int sync)
 	int err;
 
 	assert(db->in_batch);
-	err = db_run(db_prep(db, "COMMIT"));
+	err = db->spoilt;
+	if (!err)
+		err = db_run(db_prep(db, sql_commit));
 	if (err) {
 		db_rollback(db);
 		return err;
@@ -325,7 +357,7 @@ int db_op_begin(struct db *db)
 	if (batch_lost(db))
 		return lost(db);
 	db->op_first = sqlite3_total_changes64(db->h) == db->begun_at;
-	err = db->op_first ? 0 : db_run(db_prep(db, "SAVEPOINT op"));
+	err = db->op_first ? 0 : db_run(db_prep(db, sql_op));
 	db->op = !err;
 	return err;
 }
@@ -337,7 +369,7 @@ static int begin_again(struct db *db)
 	if (batch_lost(db))
 		return lost(db);
 	db->in_batch = 0;	/* for a moment there is no transaction */
-	err = db_run(db_prep(db, "ROLLBACK"));
+	err = roll_back(db);
 	if (!err)
 		err = begin(db);
 	db->in_batch = 1;
@@ -350,11 +382,13 @@ int db_op_end(struct db *db, int keep)
 	int err = 0;
 
 	db->op = 0;
-	if (db->op_first)
-		return keep ? 0 : begin_again(db);
-	if (!keep)
-		err = db_run(db_prep(db, "ROLLBACK TO op"));
-	if (!err)
-		err = db_run(db_prep(db, "RELEASE op"));
+	if (db->op_first && !keep)
+		err = begin_again(db);
+	if (!db->op_first && !keep)
+		err = db_run(db_prep(db, sql_op_undo));
+	if (!db->op_first && !err)
+		err = db_run(db_prep(db, sql_op_end));
+	if (err)
+		db->spoilt = err;
 	return err;
 }

@@ -183,18 +183,25 @@ int leases_held(const struct leases *l, uint64_t ino)
 
 /* ----------------------------------------------------------- revocations */
 
+/* With room for a few: one that is queued is never empty. */
 static struct revoke *revoke_new(struct holder *h)
 {
 	struct revoke *r = calloc(1, sizeof(*r));
 
-	if (r)
-		r->holder = h;
-	return r;
+	if (!r)
+		return NULL;
+	r->holder = h;
+	r->cap = 8;
+	r->inos = malloc(r->cap * sizeof(*r->inos));
+	if (r->inos)
+		return r;
+	free(r);
+	return NULL;
 }
 
 static int revoke_add(struct revoke *r, uint64_t ino)
 {
-	uint32_t cap = r->cap ? r->cap * 2 : 8;
+	uint32_t cap = r->cap * 2;
 	uint64_t *inos;
 
 	if (r->n == r->cap) {
