@@ -444,14 +444,17 @@ static int replay(struct store *s)
 
 /* -------------------------------------------------------------- its course */
 
-static int open_half(struct store *s, unsigned i)
+static int open_half(struct store *s, unsigned i, const char **name)
 {
-	const char *name = i ? "journal.1" : "journal.0";
-	int fd = openat(s->dir_fd, name,
+	const char *half = i ? "journal.1" : "journal.0";
+	int fd = openat(s->dir_fd, half,
 			O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 	s->journal.half[i].fd = fd;
-	return fd < 0 ? -errno : 0;
+	if (fd >= 0)
+		return 0;
+	*name = half;
+	return -errno;
 }
 
 void journal_init(struct store *s)
@@ -463,14 +466,14 @@ void journal_init(struct store *s)
 	pthread_cond_init(&j->changed, NULL);
 }
 
-int journal_open(struct store *s)
+int journal_open(struct store *s, const char **name)
 {
 	struct journal *j = &s->journal;
 	int err;
 
-	err = open_half(s, 0);
+	err = open_half(s, 0, name);
 	if (!err)
-		err = open_half(s, 1);
+		err = open_half(s, 1, name);
 	if (!err)
 		err = replay(s);
 	if (!err && (ftruncate(j->half[0].fd, 0) ||
