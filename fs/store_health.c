@@ -61,10 +61,36 @@ static void be_well(struct store *s)
 {
 	struct spell_end e;
 
+	if (!spell_over(&s->health.ill, &e))
+		return;
 	atomic_store(&s->health.err, 0);
-	if (spell_over(&s->health.ill, &e))
-		log_info("store %s can be written again, after %llu s", s->path,
-			 e.s);
+	log_info("store %s can be written again, after %llu s", s->path, e.s);
+}
+
+/* Can a file be read there at all?  0 or -errno. */
+static int read_a_file(struct store *s)
+{
+	int fd, err = 0;
+	char c;
+
+	fd = openat(s->dir_fd, "swarm", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		err = -errno;
+	else if (pread(fd, &c, 1, 0) < 0)
+		err = -errno;
+	if (fd >= 0)
+		close(fd);
+	switch (err) {
+	case -ENOENT:		/* that one, or the permission, is missing */
+	case -EACCES:
+	case -ELOOP:
+	case -EISDIR:
+	case -EMFILE:		/* not the disk */
+	case -ENFILE:
+	case -ENOMEM:
+		return 0;
+	}
+	return err;
 }
 
 /* 0, or why it is lost. */
@@ -74,11 +100,13 @@ static int look_at_dir(struct store *s)
 
 	if (fstat(s->chunks_fd, &st))
 		return -errno;
-	return st.st_nlink ? 0 : -EIDRM;
+	return st.st_nlink ? read_a_file(s) : -EIDRM;
 }
 
 int health_put_failed(struct store *s, int err)
 {
+	int lost;
+
 	switch (err) {
 	case -EINVAL:
 	case -EBADMSG:
@@ -87,7 +115,8 @@ int health_put_failed(struct store *s, int err)
 	case -ENFILE:
 		break;		/* not the disk */
 	case -ENOENT:		/* a directory is gone */
-		be_ill(s, look_at_dir(s) ? look_at_dir(s) : -EIO);
+		lost = look_at_dir(s);
+		be_ill(s, lost ? lost : -EIO);
 		return -EIO;
 	default:
 		be_ill(s, err);

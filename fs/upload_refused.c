@@ -74,8 +74,6 @@ void upload_taken(struct upload *u, uint32_t num)
 	pthread_mutex_lock(&u->lock);
 	r = u->refusals ? find(u, num) : NULL;
 	over = r && spell_over(&r->spell, &e);
-	if (over)
-		r->until_ms = 0;
 	pthread_mutex_unlock(&u->lock);
 	if (over)
 		log_info("%s stores chunks again: it did not take %u in %llu s",

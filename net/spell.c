@@ -9,20 +9,28 @@ int spell_bad(struct spell *s)
 
 	while (n < UINT32_MAX && !atomic_compare_exchange_weak(&s->n, &n, n + 1))
 		;
+	atomic_store(&s->last_ms, now_ms());
 	if (!n)
-		atomic_store(&s->since_ms, now_ms());
+		atomic_store(&s->since_ms, atomic_load(&s->last_ms));
 	return !n;
 }
 
 int spell_over(struct spell *s, struct spell_end *end)
 {
-	uint64_t since = atomic_load(&s->since_ms), now = now_ms();
-	unsigned n = spell_is(s) ? atomic_exchange(&s->n, 0) : 0;
+	uint64_t since, now;
+	unsigned n;
 
-	if (!n)
+	if (!spell_is(s))
 		return 0;
+	since = atomic_load(&s->since_ms);
+	now = now_ms();
+	if (now < atomic_load(&s->last_ms) + SPELL_CALM_MS)
+		return 0;
+	n = atomic_exchange(&s->n, 0);
+	if (!n)
+		return 0;	/* somebody else was faster */
 	*end = (struct spell_end){
-		n, since && since < now ? (now - since + 999) / 1000 : 0,
+		n, since < now ? (now - since + 999) / 1000 : 0,
 	};
 	return 1;
 }
