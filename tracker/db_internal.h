@@ -11,12 +11,14 @@
 #include <uthash.h>
 
 #include "db.h"
+#include "spell.h"
 
 struct db_stmt {
 	struct db *db;
 	const char *sql;
 	sqlite3_stmt *st;	/* NULL: could not be prepared, see err */
 	int err;		/* of preparing or binding, sticky */
+	int changes;		/* something, perhaps */
 	UT_hash_handle hh;
 };
 
@@ -31,7 +33,9 @@ struct db {
 	int64_t begun_at;	/* sqlite3_total_changes64() as the batch began */
 	int lost;		/* why SQLite rolled the batch back itself */
 	int dead;		/* a sync failed: what is on disk is unknown */
-	int64_t wal_end;	/* zeros were written up to here */
+	int full;		/* there is no room to keep for a batch */
+	int essential;		/* this may be done all the same */
+	struct spell no_room;	/* said once */
 	char path[];
 };
 
@@ -39,6 +43,8 @@ struct db {
  * gathered is to go out: SQLITE_OK, or why not. */
 const char *db_wal_vfs(void);
 int db_wal_flush(sqlite3_file *f);
+/* Let the file be so much longer than what SQLite has written to it. */
+int db_wal_reserve(sqlite3_file *f, int bytes);
 
 /* Of SQLite's result codes: -errno, or 0; what to do about it. */
 int db_errno_of(int rc);
