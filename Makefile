@@ -107,7 +107,8 @@ DEPS_BUILD := gcc make pkg-config libc6-dev libfuse3-dev libevent-dev \
 DEPS_TEST  := libcmocka-dev python3 python3-pytest python3-pytest-timeout \
 	      rsync git tar procps util-linux iproute2 nftables cppcheck \
 	      fio sqlite3 zip unzip vim-tiny emacs-nox stress-ng dbench \
-	      acl attr patch xz-utils dpkg clang libclang-rt-14-dev
+	      acl attr patch xz-utils dpkg clang libclang-rt-14-dev \
+	      libfaketime e2fsprogs
 
 .DELETE_ON_ERROR:
 .PHONY: all deps demo check check-unit check-e2e check-model check-mounts lint bench fuzz fuzz-seeds install \
