@@ -154,18 +154,17 @@ def test_garbage_waits_its_time_and_no_longer(make_swarm, clocks, days):
     grace = 4
     s = swarm_with(make_swarm, [clocks.prefix("tracker"), [], []],
                    tracker_args=["--garbage-grace", str(grace)])
-    a, b = s.peers
+    a = s.peers[0]
     put(a.path("f"), "x" * 3000000)
     ids = [c["id"] for c in s.info(a.path("f"))["chunks"]]
 
     def there():
         return [i for i in ids for p in s.peers if p.chunk_file(i)]
     assert len(there()) == 12
-    with open(b.path("f")) as f:        # it may be read as long
-        os.unlink(a.path("f"))
-        began = time.monotonic()
-        clocks.set("tracker", days)
-        f.close()
+    os.unlink(a.path("f"))
+    began = time.monotonic()
+    wait_for(lambda: s.status()["garbage_chunks"] == len(ids), "its chunks to be garbage", 3)
+    clocks.set("tracker", days)
     while time.monotonic() - began < grace - 1.5:
         assert len(there()) == 12
         time.sleep(0.1)
