@@ -106,7 +106,7 @@ static void on_space(void *arg, uint64_t *capacity, uint64_t *used,
 	look_later(p);
 	store_stat(p->parts.store, &st);
 	*capacity = st.capacity;
-	*used = st.used;
+	*used = st.used - st.cached_bytes;	/* those make room for others */
 	*chunks = st.chunks;
 }
 

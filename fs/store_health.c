@@ -202,14 +202,13 @@ void health_init(struct store *s)
 	atomic_store(&s->health.free_bytes, UINT64_MAX);	/* until looked */
 }
 
-/* Of what the store may take the part that is not taken: as much as the disk
- * has room for. */
-uint64_t health_capacity(struct store *s, uint64_t capacity, uint64_t used)
+uint64_t health_capacity(struct store *s, uint64_t capacity, uint64_t used,
+			 uint64_t cached)
 {
 	uint64_t room = atomic_load(&s->health.free_bytes);
 
 	if (spell_is(&s->health.ill))
-		room = 0;
+		return used - cached;
 	if (used >= capacity || room >= capacity - used)
 		return capacity;
 	return used + room;

@@ -232,8 +232,9 @@ int health_refuses(struct store *s);
 int health_put_failed(struct store *s, int err);
 /* A chunk's file is not where it was. */
 void health_vanished(struct store *s, uint64_t id);
-/* The capacity that can really be used. */
-uint64_t health_capacity(struct store *s, uint64_t capacity, uint64_t used);
+/* The capacity that can really be used; @cached: of @used, what would go. */
+uint64_t health_capacity(struct store *s, uint64_t capacity, uint64_t used,
+			 uint64_t cached);
 
 /* --- store_scan.c --- */
 int store_scan(struct store *s);

@@ -317,7 +317,8 @@ int store_has(struct store *s, uint64_t chunk)
 void store_stat(struct store *s, struct store_stat *st)
 {
 	pthread_mutex_lock(&s->lock);
-	st->capacity = health_capacity(s, s->capacity, s->used);
+	st->capacity = health_capacity(s, s->capacity, s->used,
+				       s->cached_bytes);
 	st->used = s->used;
 	st->chunks = s->chunks;
 	st->cached_bytes = s->cached_bytes;

@@ -367,3 +367,19 @@ def test_many_writers_of_a_full_swarm(full_swarm):
         assert content(s.peers[0].path(name)) == data == content(s.peers[1].path(name))
     for p in s.peers:
         assert len(p.read_log().splitlines()) < 120, p.read_log()
+
+
+def test_cached_copies_are_no_reason_to_refuse(make_swarm):
+    """Stores that reading has filled have room for what is written, and for its copies."""
+    s = make_swarm(peers=3, peer_options=dict(capacity="24M"))
+    old, new = os.urandom(22 * MIB), os.urandom(10 * MIB)
+    put(s.peers[0].path("old"), old)
+    for p in s.peers:
+        assert content(p.path("old")) == old
+    wait_for(lambda: all(p["chunks"] == 44 for p in s.status()["peers"]), "every store to be full")
+    for p in s.peers:
+        put(p.path(f"new{p.k}"), new[:3 * MIB])
+        assert content(p.path("old")) == old
+    wait_for(lambda: s.status()["under_replicated_chunks"] == 0, "every chunk's copies")
+    st = os.statvfs(s.peers[0].mnt)
+    assert (st.f_blocks - st.f_bfree) * st.f_frsize < 33 * MIB
