@@ -210,7 +210,7 @@ int sync_small(struct store *s, const struct chunk_meta *m,
 
 /* --- store_journal.c --- */
 /* Open it, make again what was lost, and begin it anew; before the scan.
- * @name becomes that of the file that cannot be used. */
+ * @name becomes that of the file that it was at. */
 int journal_open(struct store *s, const char **name);
 void journal_init(struct store *s);
 void journal_fini(struct store *s);

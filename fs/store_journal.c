@@ -446,15 +446,13 @@ static int replay(struct store *s)
 
 static int open_half(struct store *s, unsigned i, const char **name)
 {
-	const char *half = i ? "journal.1" : "journal.0";
-	int fd = openat(s->dir_fd, half,
-			O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int fd;
 
+	*name = i ? "journal.1" : "journal.0";
+	fd = openat(s->dir_fd, *name,
+		    O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	s->journal.half[i].fd = fd;
-	if (fd >= 0)
-		return 0;
-	*name = half;
-	return -errno;
+	return fd < 0 ? -errno : 0;
 }
 
 void journal_init(struct store *s)
@@ -474,8 +472,10 @@ int journal_open(struct store *s, const char **name)
 	err = open_half(s, 0, name);
 	if (!err)
 		err = open_half(s, 1, name);
-	if (!err)
+	if (!err) {
+		*name = "the journal";
 		err = replay(s);
+	}
 	if (!err && (ftruncate(j->half[0].fd, 0) ||
 		     ftruncate(j->half[1].fd, 0)))
 		err = -errno;
