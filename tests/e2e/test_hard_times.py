@@ -269,7 +269,9 @@ def test_store_goes_elsewhere(full_swarm, disks, how):
     run("umount", "-l", a.store)
     put(a.path("g"), data)
     assert content(b.path("g")) == content(a.path("f")) == data
-    assert s.status()["under_replicated_chunks"] == 0
+    for _ in range(5):                  # through a look at the disk
+        assert a.addr in addresses(s, b.path("g")) and s.status()["under_replicated_chunks"] == 0
+        time.sleep(0.5)
     a.stop()
     if how == "unmounted":              # its bytes are gone with the last who had it open
         a.start()
