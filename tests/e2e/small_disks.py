@@ -19,6 +19,15 @@ class Disk:
         os.makedirs(path, exist_ok=True)
         run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path)
 
+    @classmethod
+    def bound(cls, there, path):
+        """What is at @there, also at @path."""
+        disk = cls.__new__(cls)
+        disk.path = path
+        os.makedirs(path)
+        run("mount", "--bind", there, path)
+        return disk
+
     def read_only(self, yes=True):
         run("mount", "-o", "remount,ro" if yes else "remount,rw", self.path)
 

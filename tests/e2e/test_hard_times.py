@@ -263,9 +263,8 @@ def test_store_goes_elsewhere(full_swarm, disks, how):
     data = os.urandom(5 * MIB)
     put(a.path("f"), data)
     if how == "moved":
-        os.mkdir(f"{s.dir}/else")
         run("mount", "--make-private", "/", check=False)
-        run("mount", "--bind", a.store, f"{s.dir}/else")
+        disks.append(Disk.bound(a.store, f"{s.dir}/else"))
     run("umount", "-l", a.store)
     put(a.path("g"), data)
     assert content(b.path("g")) == content(a.path("f")) == data
