@@ -18,18 +18,18 @@ CPPFLAGS += -D_GNU_SOURCE -DFUSE_USE_VERSION=314 -Iinclude
 ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing -pthread $(WARN) $(CPPFLAGS) $(CFLAGS) -MMD -MP
 
 # Every source file, by folder, in dependency order.
-NET     := log text lockset codec msg slices status counters buf md5 \
+NET     := log text spell lockset codec msg slices status counters buf md5 \
 	   md5_avx2 md5_avx512 \
 	   hasher pool gate key loop tls rpc rpc_calls rpc_reqs rpc_in \
 	   rpc_out rpc_listen dgram daemon
 FS      := trailer store_index store_io store_sync store_journal store_scan \
-	   store_open store cache sums sums_file \
+	   store_open store_health store cache sums sums_file \
 	   trouble young link_wait link_calls link_beat link_batch link_held \
 	   link_push link peers peers_conn source shelf via_want via_give via \
 	   fetch_part fetch_keep fetch_source fetch_try fetch \
 	   ask layout report track track_parse virtual_text virtual whole sum \
 	   byte_range parts_plan \
-	   grants upload_put upload_sync upload served chunkd_turn chunkd_get chunkd_put \
+	   grants upload_put upload_sync upload_refused upload served chunkd_turn chunkd_get chunkd_put \
 	   chunkd_verify chunkd complete share_batch share_new share_match share \
 	   local_packet local peer_push peer_share peer opts plan part get \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
@@ -61,7 +61,7 @@ HELPERS_NET   := lie_proxy
 
 # Unit tests and simulations, by the folder that they test.
 UNIT_NET     := unit_text unit_log unit_codec unit_msg unit_slices unit_md5 unit_threads unit_key \
-		unit_loop unit_rpc unit_rpc_ends unit_rpc_wire unit_dgram unit_daemon unit_buf
+		unit_loop unit_rpc unit_rpc_ends unit_rpc_wire unit_dgram unit_daemon unit_buf unit_spell
 UNIT_FS      := unit_store unit_store_journal unit_cache unit_young unit_source \
 		unit_opts unit_byte_range unit_local unit_parts_plan unit_link unit_peer \
 	   unit_shelf unit_listing unit_tree unit_told unit_sizes unit_held unit_sums unit_atimes unit_mount_opts unit_track unit_extents \
@@ -119,7 +119,8 @@ DEPS_BUILD := gcc make pkg-config libc6-dev libfuse3-dev libevent-dev \
 DEPS_TEST  := libcmocka-dev python3 python3-pytest python3-pytest-timeout \
 	      rsync git tar procps util-linux iproute2 nftables cppcheck \
 	      fio sqlite3 zip unzip vim-tiny emacs-nox stress-ng dbench \
-	      acl attr patch xz-utils dpkg clang libclang-rt-14-dev
+	      acl attr patch xz-utils dpkg clang libclang-rt-14-dev \
+	      libfaketime e2fsprogs
 
 .DELETE_ON_ERROR:
 .PHONY: all deps demo check check-unit check-e2e check-model check-mounts lint bench fuzz fuzz-seeds install \

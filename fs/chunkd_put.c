@@ -23,10 +23,7 @@ static void write_copy(struct pool_work *w)
 	err = store_put(parts->store, &op->meta, op->req->bulk->data, op->kind,
 			op->sync);
 	if (err) {
-		if (err != -ENOSPC)
-			log_warn("chunk %016" PRIx64 " cannot be stored: %s",
-				 op->meta.chunk, strerror(-err));
-		chunkd_op_fail(op, err);
+		chunkd_op_fail(op, err);	/* the store has said why */
 		return;
 	}
 	if (op->meta.len > SUMS_WORTH)

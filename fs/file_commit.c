@@ -20,6 +20,7 @@
 
 #include "counters.h"
 #include "file_internal.h"
+#include "log.h"
 
 struct commit {
 	struct file *f;
@@ -249,6 +250,8 @@ static void end_fsyncs(struct file *f)
 static void applied(struct file *f, const struct commit *c, int err,
 		    const struct m_commit_r *m, struct todo *t)
 {
+	struct spell_end full;
+
 	f->committing = 0;
 	if (err) {
 		/* the file has changed, or the session did: no such error of
@@ -262,6 +265,9 @@ static void applied(struct file *f, const struct commit *c, int err,
 		drop_extents(f, c, NULL, t);
 	} else {
 		counter_add(CNT_COMMITS, 1);
+		if (c->n && spell_over(&f->fs->full, &full))
+			log_info("files are written again: %u errors for want "
+				 "of room, in %llu s", full.n, full.s);
 		follow(f, c, m);
 		unfence(f, c, m);
 		drop_extents(f, c, m->placed, t);

@@ -26,7 +26,8 @@ void file_fail(struct file *f, int err, const char *what)
 {
 	f->err = err;
 	f->err_seq++;
-	if (!f->err_logged)
+	/* a full swarm refuses every file: the upload says so, once */
+	if (!f->err_logged && (err != -ENOSPC || spell_bad(&f->fs->full)))
 		log_error("inode %llu: %s (%s): written data is lost; the "
 			  "next fsync or close says so",
 			  (unsigned long long)f->ino, what, strerror(-err));

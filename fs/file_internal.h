@@ -19,6 +19,7 @@
 #include "file.h"
 #include "loop.h"
 #include "ranges.h"
+#include "spell.h"
 #include "slices.h"
 #include "spans.h"
 #include "store.h"
@@ -254,6 +255,8 @@ struct files {
 	int closing;
 	enum { FILES_RUNNING, FILES_STOPPING, FILES_STOPPED } stopped;
 	struct loop_work stop;
+
+	struct spell full;	/* no room for files' data: said once */
 };
 
 struct file {

@@ -130,6 +130,8 @@ void link_dgram(struct link *l, uint16_t type, struct wr *body);
 /* What the store gained and lost: told to the tracker in batches. */
 void link_have(struct link *l, uint64_t chunk, enum copy_kind kind);
 void link_gone(struct link *l, uint64_t chunk);
+/* All that the store holds is told once more, if we are registered. */
+void link_held_anew(struct link *l);
 /* Inodes no longer open here, batched. */
 void link_release(struct link *l, uint64_t ino);
 

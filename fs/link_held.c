@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "container.h"
 #include "link_internal.h"
 #include "log.h"
 
@@ -44,6 +45,8 @@ static void on_part(void *arg, int err, const struct rpc_answer *a)
 		if (l->held_last) {
 			l->holding = 0;
 			l->failures = 0;
+			if (l->held_anew)
+				link_held_start(l);
 		} else {
 			send_part(l);
 		}
@@ -75,9 +78,41 @@ static void send_part(struct link *l)
 	rpc_call(l->rpc, M_inventory, 0, &w, NULL, LINK_HELD_MS, on_part, l);
 }
 
+struct anew {
+	struct loop_work work;
+	struct link *link;
+};
+
+static void on_anew(struct loop_work *w)
+{
+	struct anew *a = container_of(w, struct anew, work);
+	struct link *l = a->link;
+
+	/* one that is under way may have told what is not so any more */
+	if (l->state == LINK_UP && l->holding)
+		l->held_anew = 1;
+	else if (l->state == LINK_UP)
+		link_held_start(l);
+	free(a);
+}
+
+void link_held_anew(struct link *l)
+{
+	struct anew *a = calloc(1, sizeof(*a));
+
+	if (!a) {
+		log_error("no memory to tell what is stored here");
+		return;
+	}
+	a->link = l;
+	a->work.fn = on_anew;
+	loop_post(l->loop, &a->work);
+}
+
 void link_held_start(struct link *l)
 {
 	l->holding = 1;
+	l->held_anew = 0;
 	l->held_first = 1;
 	l->held_last = 0;
 	l->held_cursor = 0;

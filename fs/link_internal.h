@@ -102,6 +102,7 @@ struct link {
 	uint64_t have_due_ms, stats_due_ms;
 	uint64_t held_cursor;
 	int holding;			/* the inventory is under way */
+	int held_anew;			/* and is to be told once more */
 	int held_first, held_last;	/* the part that was sent last */
 
 	pthread_mutex_t lock;

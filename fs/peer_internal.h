@@ -30,7 +30,9 @@ struct peer {
 	struct local *local;		/* NULL: it cannot be made */
 	struct complete *complete;	/* atomic: comes after the link */
 	struct peer_folder folder;	/* zero: there is none */
-	struct gate gate;		/* drops and copies */
+	struct gate gate;		/* drops, copies and looks */
+	struct pool_work look;		/* how is the store's disk? */
+	int looking;			/* atomic: it is under way */
 	int halted;
 	int apart;			/* it started without a tracker */
 };

@@ -74,15 +74,39 @@ static void on_peers(void *arg, const struct m_peer *list, uint32_t n)
 	peers_update(p->parts.peers, list, n);
 }
 
+static void look(struct pool_work *w)
+{
+	struct peer *p = container_of(w, struct peer, look);
+
+	if (store_look(p->parts.store))
+		link_held_anew(p->parts.link);
+	__atomic_store_n(&p->looking, 0, __ATOMIC_RELEASE);
+	gate_leave(&p->gate);
+}
+
+/* With each heartbeat, as soon as the last time is over: it may wait. */
+static void look_later(struct peer *p)
+{
+	if (__atomic_exchange_n(&p->looking, 1, __ATOMIC_ACQUIRE))
+		return;
+	if (gate_enter(&p->gate)) {
+		__atomic_store_n(&p->looking, 0, __ATOMIC_RELEASE);
+		return;
+	}
+	p->look.fn = look;
+	pool_run(p->parts.pool, &p->look);
+}
+
 static void on_space(void *arg, uint64_t *capacity, uint64_t *used,
 		     uint64_t *chunks)
 {
 	struct peer *p = arg;
 	struct store_stat st;
 
+	look_later(p);
 	store_stat(p->parts.store, &st);
 	*capacity = st.capacity;
-	*used = st.used;
+	*used = st.used - st.cached_bytes;	/* those make room for others */
 	*chunks = st.chunks;
 }
 

@@ -67,6 +67,8 @@ int store_open_copy(struct store *s, uint64_t id, struct copy *c)
 {
 	int fd, err;
 
+	if (health_refuses(s))
+		return -ENOENT;
 	err = index_use(s, id, c);
 	if (err)
 		return err;
@@ -82,7 +84,7 @@ int store_open_copy(struct store *s, uint64_t id, struct copy *c)
 		index_release(s, id);
 		return fd;
 	}
-	log_warn("store: chunk %016" PRIx64 " has vanished from the disk", id);
+	health_vanished(s, id);
 	store_drop_claimed(s, c);
 	return -ENOENT;
 }
@@ -133,7 +135,7 @@ static int quarantine_claimed(struct store *s, const struct copy *c,
 	int err;
 
 	io_name(path, c->id, c->kind);
-	err = io_quarantine(s, path, path + 3);
+	err = io_quarantine(s, s->chunks_fd, path, path + 3);
 	journal_forget(s, c);
 	if (err == -ENOENT) {
 		index_forget(s, c->id);
@@ -202,15 +204,33 @@ static int put_new(struct store *s, const struct chunk_meta *m,
 	return err;
 }
 
+/* Evicting for the disk, once. */
+static int put_new_or_evict(struct store *s, const struct chunk_meta *m,
+			    const void *data, enum copy_kind kind, int sync,
+			    int *may_retry)
+{
+	int err = put_new(s, m, data, kind, sync);
+
+	if (err == -ENOSPC && (*may_retry)-- &&
+	    !evict_for_disk(s, store_size(m->len)))
+		return -EAGAIN;
+	if (err)
+		err = health_put_failed(s, err);
+	return err && kind == COPY_CACHED ? -ENOSPC : err;
+}
+
 int store_put(struct store *s, const struct chunk_meta *m, const void *data,
 	      enum copy_kind kind, int sync)
 {
-	uint64_t size = store_size(m->len), freed = 0;
 	int may_retry = 1, err;
+	uint64_t freed = 0;
 
 	if (!m->chunk || !m->len || m->len > STORE_CHUNK_MAX ||
 	    (kind != COPY_REPLICA && kind != COPY_CACHED))
 		return -EINVAL;
+	err = health_refuses(s);
+	if (err)
+		return kind == COPY_CACHED ? -ENOSPC : err;
 	for (;;) {
 		err = index_new(s, m->chunk, m->len);
 		if (err == -EAGAIN) {
@@ -222,10 +242,10 @@ int store_put(struct store *s, const struct chunk_meta *m, const void *data,
 			if (err == -EAGAIN)
 				continue;
 		} else if (!err) {
-			err = put_new(s, m, data, kind, sync);
-			if (err == -ENOSPC && may_retry--)
-				if (!evict_for_disk(s, size))
-					continue;
+			err = put_new_or_evict(s, m, data, kind, sync,
+					       &may_retry);
+			if (err == -EAGAIN)
+				continue;
 		}
 		return err;
 	}

@@ -30,6 +30,9 @@
  *            recently used to make room for anything; replicas never are.
  *            A put that does not fit gives -ENOSPC.  Quarantine counts as
  *            used.
+ * Disk:      while it takes nothing (full, read-only) no room is told; while
+ *            it cannot even be looked at, or its directory was removed, the
+ *            store counts as empty.  Said once each, and when it is over.
  * Threads:   any; store.lock is never held across I/O.
  * Errors:    0 or -errno; -ENOENT absent, -EBADMSG corrupt (wrong trailer,
  *            length or MD5), -EEXIST never (a put of a chunk that is there
@@ -79,7 +82,8 @@ uint64_t store_swarm(const struct store *s);	/* 0: of no swarm yet */
  * caller at a time. */
 int store_bind(struct store *s, uint64_t swarm);
 
-/* Store @len bytes as @m says; the caller vouches for m->md5 (it has just
+/* (A cached copy that the disk does not take is simply one without room:
+ * -ENOSPC.)  Store @len bytes as @m says; the caller vouches for m->md5 (it has just
  * computed it over these bytes).  Blocking I/O.  Keeps no reference. */
 int store_put(struct store *s, const struct chunk_meta *m, const void *data,
 	      enum copy_kind kind, int sync);
@@ -106,7 +110,11 @@ int store_delete(struct store *s, uint64_t chunk);
 /* Move it to quarantine/ (a bad or unknown copy) and log why. */
 int store_quarantine(struct store *s, uint64_t chunk, const char *reason);
 
-struct store_stat {
+/* How is the disk?  Call it every few seconds; it may wait for the disk.  1:
+ * what is here has to be told anew, to the tracker: all, or nothing. */
+int store_look(struct store *s);
+
+struct store_stat {	/* capacity: no more than its disk has room for */
 	uint64_t capacity, used, chunks, cached_bytes, quarantined;
 };
 void store_stat(struct store *s, struct store_stat *st);

@@ -7,6 +7,7 @@
  * store_journal  the same for small ones, many at a time
  * store_scan   filling the index from what lies on the disk
  * store_open   the directory: whose it is, its lock, its layout
+ * store_health  can it be written, is it there at all
  * store        the verbs of store.h
  *
  * Claims:  who changes a chunk's file (put, delete, change of kind, evict,
@@ -30,6 +31,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "spell.h"
 #include "store.h"
 #include "table.h"
 
@@ -102,8 +104,18 @@ struct journal_mark {
 	uint64_t gen, end;
 };
 
+/* See store_health.c. */
+struct health {
+	struct spell ill;		/* nothing can be written */
+	_Atomic int err;		/* why */
+	_Atomic int lost;		/* and nothing can be read */
+	_Atomic uint64_t free_bytes;	/* of the disk, when last looked at */
+	struct spell vanished;		/* chunks, since then */
+};
+
 struct store {
 	/* fixed after store_open() */
+	char *path;		/* as people know it */
 	struct store_events ev;
 	uint64_t capacity;
 	uint64_t peer;
@@ -123,6 +135,7 @@ struct store {
 	struct dir_sync dirs[STORE_DIRS + 1];	/* the last: chunks/ itself */
 
 	struct journal journal;
+	struct health health;
 };
 
 static inline uint64_t store_size(uint32_t len)
@@ -185,8 +198,9 @@ int io_put(struct store *s, const struct chunk_meta *m, const void *data,
 	   enum copy_kind kind, int sync);
 int io_unlink(struct store *s, const struct copy *c);
 int io_set_kind(struct store *s, const struct copy *c, enum copy_kind kind);
-/* Move @path (in chunks/) to quarantine/ under @name and a random suffix. */
-int io_quarantine(struct store *s, const char *path, const char *name);
+/* Move @path (in directory @at) to quarantine/ under @name and a random
+ * suffix. */
+int io_quarantine(struct store *s, int at, const char *path, const char *name);
 
 /* --- store_sync.c --- */
 int sync_dir(struct store *s, unsigned dir);
@@ -195,8 +209,9 @@ int sync_small(struct store *s, const struct chunk_meta *m,
 	       enum copy_kind kind, const void *data);
 
 /* --- store_journal.c --- */
-/* Open it, make again what was lost, and begin it anew; before the scan. */
-int journal_open(struct store *s);
+/* Open it, make again what was lost, and begin it anew; before the scan.
+ * @name becomes that of the file that it was at. */
+int journal_open(struct store *s, const char **name);
 void journal_init(struct store *s);
 void journal_fini(struct store *s);
 /* Append a chunk that has its own file already, complete and under its name;
@@ -208,6 +223,18 @@ int journal_add(struct store *s, const struct chunk_meta *m,
 int journal_flush(struct store *s, const struct journal_mark *mark);
 /* It is gone, or has another name: not to be made again, if it is there. */
 void journal_forget(struct store *s, const struct copy *c);
+
+/* --- store_health.c --- */
+void health_init(struct store *s);
+/* Is it known to be in vain?  0 or -errno. */
+int health_refuses(struct store *s);
+/* The disk did not take a chunk: what to answer. */
+int health_put_failed(struct store *s, int err);
+/* A chunk's file is not where it was. */
+void health_vanished(struct store *s, uint64_t id);
+/* The capacity that can really be used; @cached: of @used, what would go. */
+uint64_t health_capacity(struct store *s, uint64_t capacity, uint64_t used,
+			 uint64_t cached);
 
 /* --- store_scan.c --- */
 /* Before anything is written there: names in it count from 0 again. */

@@ -305,6 +305,8 @@ int store_has(struct store *s, uint64_t chunk)
 	struct entry *e;
 	int kind;
 
+	if (health_refuses(s))
+		return 0;
 	pthread_mutex_lock(&s->lock);
 	e = find(s, chunk);
 	kind = e && e->ready ? (int)e->kind : 0;
@@ -315,7 +317,8 @@ int store_has(struct store *s, uint64_t chunk)
 void store_stat(struct store *s, struct store_stat *st)
 {
 	pthread_mutex_lock(&s->lock);
-	st->capacity = s->capacity;
+	st->capacity = health_capacity(s, s->capacity, s->used,
+				       s->cached_bytes);
 	st->used = s->used;
 	st->chunks = s->chunks;
 	st->cached_bytes = s->cached_bytes;
@@ -334,6 +337,8 @@ size_t store_list(struct store *s, uint64_t *cursor, struct m_held *out,
 	uint64_t b = *cursor >> 16, skip = *cursor & 0xffff;
 	size_t n = 0;
 
+	if (health_refuses(s))
+		return 0;
 	pthread_mutex_lock(&s->lock);
 	for (; s->index && b < s->index->hh.tbl->num_buckets; b++) {
 		UT_hash_bucket *bucket = &s->index->hh.tbl->buckets[b];

@@ -183,13 +183,13 @@ int io_set_kind(struct store *s, const struct copy *c, enum copy_kind kind)
 	return 0;
 }
 
-int io_quarantine(struct store *s, const char *path, const char *name)
+int io_quarantine(struct store *s, int at, const char *path, const char *name)
 {
 	char to[NAME_MAX + 1];
 
 	/* Random, so that a second bad copy never replaces the first. */
 	snprintf(to, sizeof(to), "%.200s.%016" PRIx64, name, random_u64());
-	if (renameat(s->chunks_fd, path, s->quarantine_fd, to))
+	if (renameat(at, path, s->quarantine_fd, to))
 		return -errno;
 	return 0;
 }

@@ -456,12 +456,13 @@ static int replay(struct store *s)
 
 /* -------------------------------------------------------------- its course */
 
-static int open_half(struct store *s, unsigned i)
+static int open_half(struct store *s, unsigned i, const char **name)
 {
-	const char *name = i ? "journal.1" : "journal.0";
-	int fd = openat(s->dir_fd, name,
-			O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int fd;
 
+	*name = i ? "journal.1" : "journal.0";
+	fd = openat(s->dir_fd, *name,
+		    O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	s->journal.half[i].fd = fd;
 	return fd < 0 ? -errno : 0;
 }
@@ -475,16 +476,18 @@ void journal_init(struct store *s)
 	pthread_cond_init(&j->changed, NULL);
 }
 
-int journal_open(struct store *s)
+int journal_open(struct store *s, const char **name)
 {
 	struct journal *j = &s->journal;
 	int err;
 
-	err = open_half(s, 0);
+	err = open_half(s, 0, name);
 	if (!err)
-		err = open_half(s, 1);
-	if (!err)
+		err = open_half(s, 1, name);
+	if (!err) {
+		*name = "the journal";
 		err = replay(s);
+	}
 	j->half[0].gen = j->gen = random_u64() >> 1 | 1;
 	return err;
 }

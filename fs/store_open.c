@@ -75,6 +75,32 @@ static int refuse_errno(const struct opening *o, int err)
 	}
 }
 
+/* The same for @name in the store. */
+static int refuse_file(const struct opening *o, const char *name, int err)
+{
+	switch (err) {
+	case -EISDIR:
+	case -ENOTDIR:
+	case -ELOOP:
+		return refuse(o, err, "store %s: %s in it is %s: move that "
+			      "away (it is made anew then) or give another "
+			      "store with -o store=", o->dir, name,
+			      err == -EISDIR ? "a directory, not a file"
+			      : err == -ENOTDIR ? "no directory"
+						: "a symbolic link");
+	case -EACCES:
+	case -EPERM:
+	case -EROFS:
+	case -ENOSPC:
+		return refuse_errno(o, err);
+	default:
+		return refuse(o, err, "store %s: %s in it cannot be used (%s): "
+			      "mend its disk, or move that away, or give "
+			      "another store with -o store=", o->dir, name,
+			      strerror(-err));
+	}
+}
+
 /* The directory with all above it; what fails shows when it is opened. */
 static int make_dirs(const char *dir)
 {
@@ -152,7 +178,7 @@ static int take_lock(struct store *s, const struct opening *o)
 	s->lock_fd = openat(s->dir_fd, "lock",
 			    O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (s->lock_fd < 0)
-		return refuse_errno(o, -errno);
+		return refuse_file(o, "lock", -errno);
 	if (!flock(s->lock_fd, LOCK_EX | LOCK_NB))
 		return 0;
 	if (errno != EWOULDBLOCK)
@@ -246,7 +272,7 @@ static int identify(struct store *s, const struct opening *o)
 			      "or of a newer version: restore it or give an "
 			      "empty directory with -o store=", o->dir);
 	}
-	return err ? refuse_errno(o, err) : 0;
+	return err ? refuse_file(o, SWARM_FILE, err) : 0;
 }
 
 static int open_sub(struct store *s, const char *name, int *fd)
@@ -258,18 +284,42 @@ static int open_sub(struct store *s, const char *name, int *fd)
 	return *fd < 0 ? -errno : 0;
 }
 
-static int open_layout(struct store *s)
+static int open_layout(struct store *s, const struct opening *o)
 {
-	int err;
+	const struct {
+		const char *name;
+		int *fd;
+	} subs[] = {
+		{ "chunks", &s->chunks_fd },
+		{ "quarantine", &s->quarantine_fd },
+		{ "tmp", &s->tmp_fd },
+	};
+	int err = 0;
 
-	err = open_sub(s, "chunks", &s->chunks_fd);
-	if (!err)
-		err = open_sub(s, "quarantine", &s->quarantine_fd);
-	if (!err)
-		err = open_sub(s, "tmp", &s->tmp_fd);
+	for (size_t i = 0; !err && i < sizeof(subs) / sizeof(*subs); i++) {
+		err = open_sub(s, subs[i].name, subs[i].fd);
+		if (err)
+			refuse_file(o, subs[i].name, err);
+	}
 	if (!err && fsync(s->dir_fd))
-		err = -errno;
+		err = refuse_errno(o, -errno);
 	return err;
+}
+
+/* What was begun and not finished; the journal may begin it again. */
+static int empty_tmp(struct store *s, const struct opening *o)
+{
+	int err = store_empty_tmp(s);
+
+	return err ? refuse_file(o, "tmp", err) : 0;
+}
+
+static int open_journal(struct store *s, const struct opening *o)
+{
+	const char *name = "journal";
+	int err = journal_open(s, &name);
+
+	return err ? refuse_file(o, name, err) : 0;
 }
 
 static int size_up(struct store *s, uint64_t capacity)
@@ -298,30 +348,37 @@ int store_open(struct store **out, const char *dir, uint64_t capacity,
 		return refuse_errno(&o, -ENOMEM);
 	if (ev)
 		s->ev = *ev;
+	s->path = strdup(dir);
+	if (!s->path) {
+		free(s);
+		return refuse_errno(&o, -ENOMEM);
+	}
 	s->dir_fd = s->lock_fd = -1;
 	s->chunks_fd = s->quarantine_fd = s->tmp_fd = -1;
 	index_init(s);
 	journal_init(s);
+	health_init(s);
 	err = open_dir(s, &o);
 	if (!err)
 		err = take_lock(s, &o);
 	if (!err)
 		err = identify(s, &o);
+	if (!err)
+		err = open_layout(s, &o);
+	if (!err)
+		err = empty_tmp(s, &o);
+	if (!err)
+		err = open_journal(s, &o);
 	if (err)
 		goto out_close;
-	err = open_layout(s);
-	if (!err)
-		err = store_empty_tmp(s);
-	if (!err)
-		err = journal_open(s);
-	if (!err)
-		err = store_scan(s);
+	err = store_scan(s);
 	if (!err)
 		err = size_up(s, capacity);
 	if (err) {
 		refuse_errno(&o, err);
 		goto out_close;
 	}
+	(void)store_look(s);
 	*out = s;
 	return 0;
 
@@ -347,6 +404,7 @@ void store_close(struct store *s)
 	close_fd(s->chunks_fd);
 	close_fd(s->dir_fd);
 	close_fd(s->lock_fd);	/* last: it lets the next one in */
+	free(s->path);
 	free(s);
 }
 

@@ -60,7 +60,7 @@ static int parse_name(const char *name, struct copy *c)
 static int banish(struct store *s, const char *path, const char *name,
 		  const struct stat *st, const char *why)
 {
-	int err = io_quarantine(s, path, name);
+	int err = io_quarantine(s, s->chunks_fd, path, name);
 
 	if (err) {
 		log_error("store: cannot move chunks/%s to quarantine: %s",
@@ -158,11 +158,16 @@ static int scan_quarantined(struct store *s, unsigned arg, int fd,
 	return 0;
 }
 
+/* What is no file of ours is kept. */
 static int remove_tmp(struct store *s, unsigned arg, int fd, const char *name)
 {
-	(void)s;
 	(void)arg;
-	return unlinkat(fd, name, 0) ? -errno : 0;
+	if (!unlinkat(fd, name, 0))
+		return 0;
+	if (errno != EISDIR)
+		return -errno;
+	log_warn("store: tmp/%s put in quarantine: it is a directory", name);
+	return io_quarantine(s, fd, name, name);
 }
 
 int store_empty_tmp(struct store *s)

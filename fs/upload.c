@@ -7,12 +7,10 @@
  * tracker (place); what is left when nothing is out decides.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "container.h"
-#include "log.h"
 #include "upload_internal.h"
 
 static void dispatch(struct upload_work *w, const uint32_t *targets,
@@ -49,6 +47,7 @@ void upload_free(struct upload *u)
 	gate_fini(&u->gate);
 	grants_free(u->grants);
 	upload_forget_all(u);
+	upload_refusals_free(u);
 	pthread_mutex_destroy(&u->lock);
 	free(u);
 }
@@ -75,10 +74,10 @@ static void finish(struct upload_work *w, int err)
 		err = w->full ? -ENOSPC : w->err ? w->err : -EIO;
 	if (!err)
 		err = remember(w);
-	if (err && err != -ECANCELED)
-		log_error("chunk %016" PRIx64 " (inode %" PRIu64 ", slot %"
-			  PRIu64 ") is not stored: %s", j->chunk, j->ino,
-			  j->slot, strerror(-err));
+	if (!err)
+		upload_stored(u);
+	else if (err != -ECANCELED)
+		upload_stored_nowhere(u, j, err);
 	buf_unref(w->wire);
 	free(w);
 	j->done(j, err);
@@ -154,7 +153,6 @@ static void place(struct upload_work *w, uint32_t count)
 void upload_put_done(struct upload_work *w, uint32_t num, int err)
 {
 	struct upload_job *j = w->job;
-	char name[ADDR_TEXT_MAX];
 
 	pthread_mutex_lock(&w->u->lock);
 	if (!err)
@@ -163,11 +161,10 @@ void upload_put_done(struct upload_work *w, uint32_t num, int err)
 	if (err)
 		w->err = err == -ECANCELED ? err : -EIO;
 	pthread_mutex_unlock(&w->u->lock);
-	if (err && err != -ECANCELED)
-		log_warn("chunk %016" PRIx64 " cannot be stored at %s (%s): "
-			 "asking for another peer", j->chunk,
-			 peers_name(w->u->parts->peers, num, name),
-			 strerror(-err));
+	if (!err)
+		upload_taken(w->u, num);
+	else if (err != -ECANCELED)
+		upload_refused(w->u, num, err);
 	if (err && !gate_is_shut(&w->u->gate))
 		place(w, 1);
 	let_go(w);
@@ -203,8 +200,9 @@ static void dispatch(struct upload_work *w, const uint32_t *targets,
 
 		if (!first_time(w, targets[i])) {
 			missing++;
-		} else if (!local && !peers_alive(w->u->parts->peers,
-						  targets[i])) {
+		} else if (upload_avoids(w->u, targets[i]) ||
+			   (!local && !peers_alive(w->u->parts->peers,
+						   targets[i]))) {
 			missing++;
 		} else {
 			hold(w);

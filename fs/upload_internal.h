@@ -4,6 +4,7 @@
  *   upload.c       a job's course: MD5, id, targets, end
  *   upload_put.c   one copy of it: to the local store, or to a peer
  *   upload_sync.c  what was uploaded without sync, and making it durable
+ *   upload_refused.c  who did not take chunks, and is not asked for a while
  */
 #ifndef PSPFS_UPLOAD_INTERNAL_H
 #define PSPFS_UPLOAD_INTERNAL_H
@@ -13,11 +14,14 @@
 #include "gate.h"
 #include "grants.h"
 #include "parts.h"
+#include "spell.h"
 #include "table.h"
 #include "upload.h"
 
 #define UPLOAD_PUT_MS 30000	/* the deadline of a put */
 #define UPLOAD_TARGETS_MAX 16	/* peers asked for one chunk, altogether */
+#define UPLOAD_AVOID_MS 2000	/* who had no room is not asked: by then the
+				 * tracker knows, too */
 #define UPLOAD_UNSYNCED_MAX 65536	/* chunks known as not yet durable */
 #define UPLOAD_UNSYNCED_BATCH 4096	/* made so in the background at once */
 
@@ -39,6 +43,9 @@ struct upload {
 	/* guarded by lock */
 	struct unsynced *unsynced;	/* uthash by id */
 	int tidying;		/* a sync in the background is under way */
+	struct refusal *refusals;	/* uthash by num */
+
+	struct spell nowhere;	/* chunks that nobody took */
 };
 
 struct upload_work {			/* a job under way */
@@ -62,6 +69,16 @@ void upload_put(struct upload_work *w, uint32_t num, int local);
 
 /* upload.c */
 void upload_put_done(struct upload_work *w, uint32_t num, int err);
+
+/* upload_refused.c; each says when it begins, and when it is over */
+void upload_refused(struct upload *u, uint32_t num, int err);
+void upload_taken(struct upload *u, uint32_t num);
+/* Has @num refused just now for want of room? */
+int upload_avoids(struct upload *u, uint32_t num);
+void upload_stored_nowhere(struct upload *u, const struct upload_job *j,
+			   int err);
+void upload_stored(struct upload *u);
+void upload_refusals_free(struct upload *u);
 
 /* upload_sync.c */
 /* It is not durable yet: 0, or -ENOMEM, and no sync would ever ask for it. */

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -33,12 +34,17 @@ int fdatasync(int fd)
 	return (int)syscall(SYS_fdatasync, fd);
 }
 
+enum { FOR_NOTHING = 1, TO_GROW };
 static int writes, no_room;
 ssize_t pwrite64(int fd, const void *p, size_t n, off_t off);
 ssize_t pwrite64(int fd, const void *p, size_t n, off_t off)
 {
+	struct stat st;
+
 	writes++;
-	if (no_room) {
+	if (no_room == FOR_NOTHING ||
+	    (no_room == TO_GROW && !fstat(fd, &st) &&
+	     off + (off_t)n > st.st_size)) {
 		errno = ENOSPC;
 		return -1;
 	}
@@ -371,7 +377,7 @@ static void a_full_disk_undoes_the_batch(void **state)
 		assert_int_equal(db_begin(db), 0);
 		assert_int_equal(put(db, "undone", 1), 0);
 		assert_int_equal(big ? put_big(db, 1, 'a') : 0, 0);
-		no_room = 1;
+		no_room = FOR_NOTHING;
 		assert_int_equal(db_commit(db, 0), -ENOSPC);
 		no_room = 0;
 		assert_int_equal(get(db, "undone"), 0);
@@ -384,6 +390,54 @@ static void a_full_disk_undoes_the_batch(void **state)
 	assert_int_equal(get(db, "kept"), 1);
 	assert_int_equal(get(db, "undone"), 0);
 	assert_int_equal(get(db, "next"), 3);
+	db_close(db);
+}
+
+/* Each batch that begins has room; once there is none, only changes fail. */
+static void a_full_disk_fails_changes_alone(void **state)
+{
+	struct db *db = must_open();
+	uint64_t n = 1;
+
+	(void)state;
+	db_essential(db, 0);
+	assert_int_equal(db_begin(db), 0);
+	assert_int_equal(put(db, "kept", 1), 0);
+	assert_int_equal(put(db, "n", 0), 0);
+	assert_int_equal(db_commit(db, 1), 0);
+	for (int round = 0; round < 2; round++) {
+		for (no_room = TO_GROW; n < 1000; n++) {
+			assert_int_equal(db_begin(db), 0);
+			if (db_full(db))
+				break;
+			assert_int_equal(put(db, "n", n), 0);
+			assert_int_equal(put_big(db, n, 'b'), 0);
+			assert_int_equal(db_commit(db, 0), 0);
+		}
+		assert_true(n < 1000);
+		assert_int_equal(put(db, "n", 5000), -ENOSPC);
+		assert_int_equal(db_op_begin(db), 0);
+		assert_int_equal(put(db, "n", 5000), -ENOSPC);
+		assert_int_equal(db_op_end(db, 0), 0);
+		assert_int_equal(get(db, "n"), n - 1);
+		assert_int_equal(db_commit(db, 1), 0);
+		db_essential(db, 1);	/* has the room that was kept */
+		assert_int_equal(db_begin(db), 0);
+		assert_false(db_full(db));
+		assert_int_equal(put(db, "essential", n), 0);
+		assert_int_equal(db_commit(db, 1), 0);
+		db_essential(db, 0);
+		no_room = 0;
+		assert_int_equal(db_begin(db), 0);
+		assert_false(db_full(db));
+		assert_int_equal(put(db, "n", n++), 0);
+		assert_int_equal(db_commit(db, 0), 0);
+	}
+	db_close(db);
+	db = must_open();
+	assert_int_equal(get(db, "kept"), 1);
+	assert_int_equal(get(db, "n"), n - 1);
+	assert_int_equal(get(db, "essential"), n - 1);
 	db_close(db);
 }
 
@@ -558,6 +612,7 @@ int main(void)
 		TEST(commits_survive_kill_9),
 		TEST(a_batch_is_one_write),
 		TEST(a_full_disk_undoes_the_batch),
+		TEST(a_full_disk_fails_changes_alone),
 		TEST(the_first_operation_is_undone_alone),
 		TEST(a_full_disk_undoes_the_operation),
 		TEST(a_lost_batch_takes_nothing_more),

@@ -327,7 +327,7 @@ static void do_garbage(struct fix *f)
 	uint64_t out[5];
 	int i, n;
 
-	n = ns_garbage_due(f->ns, late, out, 5);
+	n = ns_garbage_due(f->ns, late, late, out, 5);
 	assert_true(n >= 0);
 	assert_int_equal(ns_garbage_drop(f->ns, out, n), 0);
 	for (i = 0; i < n; i++)

@@ -48,6 +48,15 @@ int core_refuse(struct req *r, uint16_t status, const char *fmt, ...)
 	return -EPERM;	/* any: r->status says it */
 }
 
+const char core_full_text[] = "the tracker's disk is full: free some space "
+			      "where its database is";
+
+int core_no_room(struct core *c, struct req *r)
+{
+	(void)spell_bad(&c->refused);	/* the database has said so */
+	return core_refuse(r, ST_NOSPC, "%s", core_full_text);
+}
+
 void core_fail(struct core *c, struct req *r, int err)
 {
 	struct wr w = WR_INIT;
@@ -141,7 +150,9 @@ void core_request(struct core *c, uint64_t conn, uint32_t number,
 	if (c->err) {
 		core_fail(c, &r, c->err);
 	} else if (type == M_hello) {
+		db_essential(c->db, 1);	/* who comes back may read at least */
 		core_serve_hello(c, &r);
+		db_essential(c->db, 0);
 	} else {
 		err = serve(c, &r, &w);
 		if (err)
@@ -351,7 +362,7 @@ static void settle(struct core *c)
 	TAILQ_FOREACH(o, &c->out, link)
 		if (o->again && !o->wait.n)
 			core_refresh(c, o);
-	if (!c->err)
+	if (!c->err && !db_full(c->db))
 		core_poison(c, sessions_flush(c->sessions));
 }
 
@@ -376,7 +387,9 @@ int core_end(struct core *c)
 		garbage_tell(c->garbage, c->swarm, core_ask, c);
 		core_let_go(c);
 	} else {
-		log_error("a batch was not committed: %s", strerror(-err));
+		if (err != -ENOSPC)	/* the database has said so */
+			log_error("a batch was not committed: %s",
+				  strerror(-err));
 		core_let_fail(c);
 		undo(c);
 	}
@@ -395,13 +408,21 @@ int core_end(struct core *c)
 
 void core_tick(struct core *c)
 {
+	struct spell_end e;
 	int err;
 
 	if (c->err)
 		return;
+	db_essential(c->db, 1);
 	core_sessions_tick(c);
+	db_essential(c->db, 0);
 	core_probe_tick(c);
 	swarm_tick(c->swarm, c->now.ms, 3ull * c->cfg.heartbeat_ms);
+	if (db_full(c->db))
+		return;
+	if (spell_over(&c->refused, &e))
+		log_info("changes are taken again: %u were refused, in %llu s",
+			 e.n, e.s);
 	core_orphans_reap(c);
 	err = garbage_collect(c->garbage, c->ns, c->now);
 	if (err > 0)

@@ -18,7 +18,8 @@
  * a change that it sent more than once (what that says may be old).
  *
  * Failure: when the commit fails, every answer of the batch becomes that
- * error and nothing of the batch has happened.
+ * error and nothing of the batch has happened.  While the database's disk is
+ * full changes are refused one by one (db.h), and who reads is answered.
  *
  * Threads: one (the metadata thread).
  */

@@ -291,6 +291,10 @@ static void first_time(struct core *c, struct req *r, uint64_t seq,
 	struct out *o;
 	int err, lost;
 
+	if (db_full(c->db)) {
+		core_fail(c, r, core_no_room(c, r));
+		return;
+	}
 	err = ch->apply(c, r, &m, &t);
 	lost = err ? m_error_encode(&w, &none) : ch->encode(&w, &m);
 	rep = (struct reply){ r->type | M_REPLY, status_of_errno(err), w.p,

@@ -300,7 +300,9 @@ int core_serve_bye(struct core *c, struct req *r, struct wr *w)
 	r->conn->session = NULL;
 	s->conn = 0;
 	core_peer_leaves(c, s, r->conn);
+	db_essential(c->db, 1);
 	core_end_session(c, s);
+	db_essential(c->db, 0);
 	return m_bye_r_encode(w, &m);
 }
 

@@ -28,6 +28,7 @@
 #include "ns.h"
 #include "repair.h"
 #include "sessions.h"
+#include "spell.h"
 #include "status.h"
 #include "swarm.h"
 #include "table.h"
@@ -120,6 +121,8 @@ struct core {
 	size_t n_idle, cap_idle;
 	int swept;			/* each idle orphan is in that list */
 
+	struct spell refused;		/* changes, for want of room */
+
 	/* the batch */
 	int err, sync;
 	unsigned served;		/* requests */
@@ -158,6 +161,9 @@ void core_peer_leaves(struct core *c, struct session *s, const struct conn *n);
 void core_fail(struct core *c, struct req *r, int err);
 int core_refuse(struct req *r, uint16_t status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* A change is refused: the database's disk is full. */
+int core_no_room(struct core *c, struct req *r);
+extern const char core_full_text[];
 /* The batch cannot be committed: @err. */
 void core_poison(struct core *c, int err);
 /* Work of our own failed and changed nothing: no reason to fail others. */

@@ -142,15 +142,21 @@ int core_new(struct core **out, struct db *db, const struct core_config *cfg,
 		err = core_orphans_load(c);
 	if (err)
 		goto out_free;
+	db_essential(db, 0);
 	*out = c;
 	return 0;
 
 out_free:
 	core_free(c);
 out_why:
-	snprintf(why, why_len,
-		 "cannot start from the database: %s: see the log for what it "
-		 "said", strerror(-err));
+	if (err == -ENOSPC)
+		snprintf(why, why_len, "cannot start: the disk of the database "
+				       "is full: free some space on it, then "
+				       "start again");
+	else
+		snprintf(why, why_len,
+			 "cannot start from the database: %s: see the log for "
+			 "what it said", strerror(-err));
 	return err;
 }
 

@@ -184,7 +184,10 @@ void core_let_fail(struct core *c)
 		wr_fini(&o->body);
 		o->body = WR_INIT;
 		o->status = status_of_errno(c->err);
-		core_error_body(&o->body, "the tracker's database failed");
+		core_error_body(&o->body, c->err == -ENOSPC
+						  ? core_full_text
+						  : "the tracker's database "
+						    "failed");
 		emit(c, o);
 	}
 }

@@ -31,6 +31,15 @@ void db_close(struct db *db);
  * commit also fails if an operation could not be undone.  Once
  * the disk refused to sync, every later batch gives -EIO. */
 int db_begin(struct db *db);
+/*
+ * A full disk fails changes, not those who read in the same batch: room for a
+ * batch is kept ahead, in the log.  While the disk has none to keep (db_begin()
+ * looks each time) whatever would change something gives -ENOSPC by itself,
+ * and the batch can be committed all the same.
+ */
+int db_full(const struct db *db);
+/* What follows may use the room that is kept, or may not.  At first it may. */
+void db_essential(struct db *db, int yes);
 int db_commit(struct db *db, int sync);
 void db_rollback(struct db *db);
 /* Grows with every batch that was rolled back: what was learnt in memory

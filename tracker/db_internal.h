@@ -10,6 +10,7 @@
 #include <sqlite3.h>
 
 #include "db.h"
+#include "spell.h"
 #include "table.h"
 
 struct db_stmt {
@@ -17,6 +18,7 @@ struct db_stmt {
 	const char *sql;
 	sqlite3_stmt *st;	/* NULL: could not be prepared, see err */
 	int err;		/* of preparing or binding, sticky */
+	int changes;		/* something, perhaps */
 	UT_hash_handle hh;
 };
 
@@ -32,7 +34,9 @@ struct db {
 	int lost;		/* why SQLite rolled the batch back itself */
 	int spoilt;		/* an operation could not be undone: why */
 	int dead;		/* a sync failed: what is on disk is unknown */
-	int64_t wal_end;	/* zeros were written up to here */
+	int full;		/* there is no room to keep for a batch */
+	int essential;		/* this may be done all the same */
+	struct spell no_room;	/* said once */
 	char path[];
 };
 
@@ -40,6 +44,8 @@ struct db {
  * gathered is to go out: SQLITE_OK, or why not. */
 const char *db_wal_vfs(void);
 int db_wal_flush(sqlite3_file *f);
+/* Let the file be so much longer than what SQLite has written to it. */
+int db_wal_reserve(sqlite3_file *f, int bytes);
 
 /* db_sqlite.c: the statements of transactions; 0 or -errno. */
 int db_prep_control(struct db *db);

@@ -184,6 +184,7 @@ int db_open(struct db **out, const char *path, char *why, size_t why_len)
 		return -ENOMEM;
 	}
 	memcpy(o.db->path, path, n);
+	o.db->essential = 1;
 	o.db->no_memory = (struct db_stmt){ .db = o.db, .err = -ENOMEM };
 	err = set_up(&o);
 	if (err) {

@@ -14,7 +14,8 @@
 #include "db_internal.h"
 #include "log.h"
 
-enum { WAL_GROWTH = 512 << 10 };
+/* Kept free in the log: more than most batches are. */
+enum { WAL_ROOM = 1 << 20 };
 
 int db_errno_of(int rc)
 {
@@ -74,13 +75,23 @@ static int lost(const struct db *db)
 	return db->lost ? db->lost : -EIO;
 }
 
+static void say_full(struct db *db)
+{
+	if (spell_bad(&db->no_room))
+		log_error("database %s: its disk is full: changes are refused, "
+			  "reads go on: free some space on it", db->path);
+}
+
 /* Log what SQLite says about @rc, once, here; returns its -errno. */
 static int failed(struct db *db, int rc, const char *doing)
 {
 	if (batch_lost(db))
 		db->lost = db_errno_of(rc);
-	log_error("database %s: %s: %s (%d): %s", db->path, doing,
-		  sqlite3_errmsg(db->h), rc, db_mend_of(rc));
+	if ((rc & 0xff) == SQLITE_FULL)
+		say_full(db);
+	else
+		log_error("database %s: %s: %s (%d): %s", db->path, doing,
+			  sqlite3_errmsg(db->h), rc, db_mend_of(rc));
 	return db_errno_of(rc);
 }
 
@@ -113,6 +124,7 @@ struct db_stmt *db_prep(struct db *db, const char *sql)
 	rc = sqlite3_prepare_v3(db->h, sql, -1, SQLITE_PREPARE_PERSISTENT,
 				&s->st, NULL);
 	s->err = rc ? failed(db, rc, sql) : 0;
+	s->changes = !rc && !sqlite3_stmt_readonly(s->st);
 	return s;
 }
 
@@ -153,6 +165,8 @@ int db_step(struct db_stmt *s)
 
 	if (!err && batch_lost(s->db))
 		err = lost(s->db);
+	if (!err && db_full(s->db) && s->db->in_batch && s->changes)
+		err = -ENOSPC;
 	if (err) {
 		db_reset(s);
 		return err;
@@ -249,6 +263,39 @@ static int roll_back(struct db *db)
 	return db_run(db_prep(db, sql_rollback));
 }
 
+/* The log, or NULL. */
+static sqlite3_file *wal(struct db *db)
+{
+	sqlite3_file *f = NULL;
+
+	sqlite3_file_control(db->h, "main", SQLITE_FCNTL_JOURNAL_POINTER, &f);
+	return f && f->pMethods ? f : NULL;
+}
+
+/* Is there room for a batch, whatever it does? */
+static void keep_room(struct db *db)
+{
+	sqlite3_file *f = wal(db);
+	struct spell_end e;
+
+	db->full = f && db_wal_reserve(f, WAL_ROOM) != SQLITE_OK;
+	if (db->full)
+		say_full(db);
+	else if (spell_over(&db->no_room, &e))
+		log_info("database %s: there is room again, after %llu s",
+			 db->path, e.s);
+}
+
+int db_full(const struct db *db)
+{
+	return db->full && !db->essential;
+}
+
+void db_essential(struct db *db, int yes)
+{
+	db->essential = yes;
+}
+
 static int begin(struct db *db)
 {
 	db->begun_at = sqlite3_total_changes64(db->h);
@@ -266,6 +313,8 @@ int db_begin(struct db *db)
 	err = sqlite3_get_autocommit(db->h) ? 0 : roll_back(db);
 	if (!err)
 		err = begin(db);
+	if (!err)
+		keep_room(db);
 	db->in_batch = !err;
 	db->lost = db->op = db->spoilt = 0;
 	return err;
@@ -286,39 +335,17 @@ uint64_t db_rollbacks(const struct db *db)
 	return db->rollbacks;
 }
 
-/*
- * A file that does not grow is synced faster, and does not make the file
- * system's journal write: the WAL grows by zeros, for many commits at once,
- * which SQLite takes for its end and writes over.  If the disk is full it
- * grows as it did.
- */
-static void grow_wal(struct db *db, sqlite3_file *f)
-{
-	static const char zeros[WAL_GROWTH];
-	sqlite3_int64 size;
-
-	if (f->pMethods->xFileSize(f, &size) != SQLITE_OK ||
-	    size <= db->wal_end)
-		return;
-	(void)f->pMethods->xWrite(f, zeros, sizeof(zeros), size);
-	db->wal_end = size + (int64_t)sizeof(zeros);
-}
-
 /* What was committed is the kernel's, or, with @sync, on the disk. */
 static int write_wal(struct db *db, int sync)
 {
-	sqlite3_file *f = NULL;
-	int rc;
+	sqlite3_file *f = wal(db);
+	int rc = SQLITE_OK;
 
-	rc = sqlite3_file_control(db->h, "main", SQLITE_FCNTL_JOURNAL_POINTER,
-				  &f);
-	if (rc == SQLITE_OK && f && f->pMethods)
+	if (f)
 		rc = db_wal_flush(f);
-	if (rc == SQLITE_OK && sync && f && f->pMethods) {
-		grow_wal(db, f);
+	if (rc == SQLITE_OK && sync && f)
 		rc = f->pMethods->xSync(f, SQLITE_SYNC_NORMAL |
 						   SQLITE_SYNC_DATAONLY);
-	}
 	if (rc == SQLITE_OK)
 		return 0;
 	/* the kernel has dropped the pages that it could not write: a later

@@ -10,6 +10,11 @@
  * Rewritten headers (after pages that were written before the commit) may be
  * what comes last, after that frame: db_wal_flush() lets those out.
  *
+ * And the file is kept longer than what is in it, by zeros, which SQLite takes
+ * for its end and writes over: so there is room for the next transactions,
+ * whatever others write to the disk; and a file that does not grow is synced
+ * faster, and does not make the file system's journal write.
+ *
  * Source: https://www.sqlite.org/fileformat2.html, section 4 (the log).
  */
 #include <pthread.h>
@@ -21,7 +26,9 @@
 enum {
 	HEADER = 24,		/* of a frame */
 	COMMITS = 4,		/* in it, four bytes: not 0 if it commits */
-	GATHER = 128 << 10,
+	/* SQLite's own write takes less than 128 KiB at a time */
+	GATHER = 127 << 10,
+	GROWTH = 64 << 10,
 };
 
 struct wal {
@@ -30,6 +37,8 @@ struct wal {
 	sqlite3_int64 start;	/* of what is gathered */
 	int len;
 	int commits;		/* the page that comes next does */
+	sqlite3_int64 end;	/* of SQLite's frames; -1: not known yet */
+	sqlite3_int64 size;	/* of the file; -1: not known */
 	sqlite3_file *file;	/* SQLite's own, behind this */
 };
 
@@ -40,13 +49,23 @@ static struct wal *wal_of(sqlite3_file *f)
 	return (struct wal *)f;
 }
 
+static int write_out(struct wal *w, const void *p, int len, sqlite3_int64 off)
+{
+	int rc = w->file->pMethods->xWrite(w->file, p, len, off);
+
+	if (rc != SQLITE_OK)
+		w->size = -1;
+	else if (w->size >= 0 && off + len > w->size)
+		w->size = off + len;
+	return rc;
+}
+
 static int let_out(struct wal *w)
 {
 	int len = w->len;
 
 	w->len = w->commits = 0;
-	return len ? w->file->pMethods->xWrite(w->file, w->buf, len, w->start)
-		   : SQLITE_OK;
+	return len ? write_out(w, w->buf, len, w->start) : SQLITE_OK;
 }
 
 static int is_commit(const void *p, int len)
@@ -63,12 +82,15 @@ static int wal_write(sqlite3_file *f, const void *p, int len,
 	struct wal *w = wal_of(f);
 	int rc = SQLITE_OK, last = w->commits;
 
+	/* its header is written when it is begun anew */
+	if (!off || w->end < off + len)
+		w->end = off + len;
 	if (w->len && (off != w->start + w->len || len > GATHER - w->len))
 		rc = let_out(w);
 	if (rc != SQLITE_OK)
 		return rc;
 	if (!w->buf || len > GATHER)
-		return w->file->pMethods->xWrite(w->file, p, len, off);
+		return write_out(w, p, len, off);
 	if (!w->len)
 		w->start = off;
 	memcpy(w->buf + w->len, p, (size_t)len);
@@ -100,6 +122,7 @@ static int wal_truncate(sqlite3_file *f, sqlite3_int64 size)
 	struct wal *w = wal_of(f);
 	int rc = let_out(w);
 
+	w->size = -1;
 	return rc != SQLITE_OK ? rc
 			       : w->file->pMethods->xTruncate(w->file, size);
 }
@@ -179,7 +202,8 @@ static int wal_open(sqlite3_vfs *v, const char *name, sqlite3_file *f,
 	(void)v;
 	if (!(flags & SQLITE_OPEN_WAL))
 		return plain->xOpen(plain, name, f, flags, out);
-	*w = (struct wal){ .file = (sqlite3_file *)(w + 1) };
+	*w = (struct wal){ .end = -1, .size = -1,
+			   .file = (sqlite3_file *)(w + 1) };
 	rc = plain->xOpen(plain, name, w->file, flags, out);
 	if (rc != SQLITE_OK)
 		return rc;
@@ -209,4 +233,19 @@ const char *db_wal_vfs(void)
 int db_wal_flush(sqlite3_file *f)
 {
 	return f->pMethods == &methods ? let_out(wal_of(f)) : SQLITE_OK;
+}
+
+int db_wal_reserve(sqlite3_file *f, int bytes)
+{
+	static const char zeros[GROWTH];
+	struct wal *w = wal_of(f);
+	int rc = SQLITE_OK;
+
+	if (f->pMethods != &methods || w->end < 0)
+		return SQLITE_OK;
+	if (w->size < 0)
+		rc = wal_size(f, &w->size);
+	while (rc == SQLITE_OK && w->size < w->end + bytes)
+		rc = write_out(w, zeros, GROWTH, w->size);
+	return rc;
 }

@@ -90,9 +90,12 @@ static void watch_clock(struct garbage *g, struct core_time now)
 	g->hold_ms = now.ms + g->grace_ms;
 }
 
-static struct ns_now before(const struct garbage *g, struct core_time now)
+/* The time of grace before now, or (@by 1) after it. */
+static struct ns_now grace_from(const struct garbage *g, struct core_time now,
+				int by)
 {
-	int64_t ms = now.wall_s * 1000 + now.wall_ns / 1000000 - g->grace_ms;
+	int64_t ms = now.wall_s * 1000 + now.wall_ns / 1000000 +
+		     by * (int64_t)g->grace_ms;
 
 	if (ms < 0)
 		ms = 0;
@@ -106,7 +109,10 @@ int garbage_collect(struct garbage *g, struct ns *ns, struct core_time now)
 	watch_clock(g, now);
 	if (now.ms < g->hold_ms || now.ms < g->next_ms || g->n_due)
 		return 0;
-	n = ns_garbage_due(ns, before(g, now), g->due, GARBAGE_BATCH);
+	/* What waits since a time to come: the clock has jumped back since,
+	 * which was more than the time of grace ago (watch_clock()). */
+	n = ns_garbage_due(ns, grace_from(g, now, -1), grace_from(g, now, 1),
+			   g->due, GARBAGE_BATCH);
 	if (n < GARBAGE_BATCH)
 		g->next_ms = now.ms + COLLECT_MS;
 	if (n <= 0)

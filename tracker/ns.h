@@ -171,10 +171,11 @@ int ns_set_copies(struct ns *ns, uint64_t ino, uint64_t *at, uint8_t copies);
 
 /* Garbage, two phases.  A chunk without references waits in the garbage
  * table from @now on; ns_garbage_due lists those that wait since before
- * @before; ns_garbage_drop removes their rows (then commit with sync, only
+ * @before, and, of a clock that was wrong once, since after @after;
+ * ns_garbage_drop removes their rows (then commit with sync, only
  * then tell the peers), or gives -EBUSY if one is named again. */
-int ns_garbage_due(struct ns *ns, struct ns_now before, uint64_t *out,
-		   int max);
+int ns_garbage_due(struct ns *ns, struct ns_now before, struct ns_now after,
+		   uint64_t *out, int max);
 int ns_garbage_drop(struct ns *ns, const uint64_t *chunks, int n);
 
 /* Ids: reserve the next @n, durably with the batch (commit it with sync

@@ -271,21 +271,34 @@ int ns_assign(struct ns *ns, uint64_t chunk, const uint32_t *peers,
 
 /* --------------------------------------------------------------- garbage */
 
-int ns_garbage_due(struct ns *ns, struct ns_now before, uint64_t *out,
-		   int max)
+static int ids_of(struct db_stmt *s, struct ns_now at, uint64_t *out, int max)
 {
-	struct db_stmt *s;
 	int got, n = 0;
 
-	s = db_prep(ns->db, "SELECT id FROM garbage "
-			    "WHERE (since_s,since_ns)<(?1,?2) "
-			    "ORDER BY since_s,since_ns LIMIT ?3");
-	db_bind_i64(s, 1, before.s);
-	db_bind_u64(s, 2, before.ns);
+	db_bind_i64(s, 1, at.s);
+	db_bind_u64(s, 2, at.ns);
 	db_bind_i64(s, 3, max > 0 ? max : 0);
 	while ((got = db_step(s)) == 1)
 		out[n++] = db_u64(s, 0);
 	return got ? got : n;
+}
+
+int ns_garbage_due(struct ns *ns, struct ns_now before, struct ns_now after,
+		   uint64_t *out, int max)
+{
+	int n, more;
+
+	n = ids_of(db_prep(ns->db, "SELECT id FROM garbage "
+				   "WHERE (since_s,since_ns)<(?1,?2) "
+				   "ORDER BY since_s,since_ns LIMIT ?3"),
+		   before, out, max);
+	if (n < 0 || n >= max)
+		return n;
+	more = ids_of(db_prep(ns->db, "SELECT id FROM garbage "
+				      "WHERE (since_s,since_ns)>(?1,?2) "
+				      "ORDER BY since_s,since_ns LIMIT ?3"),
+		      after, out + n, max - n);
+	return more < 0 ? more : n + more;
 }
 
 /* A chunk that is gone already is fine; one that is named again is not. */

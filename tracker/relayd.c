@@ -379,11 +379,9 @@ void relayd_probe(struct relayd *rd, uint64_t peer, const struct addr *at,
 
 void relayd_stat(const struct relayd *rd, uint64_t *cached, uint64_t *limit)
 {
-	struct relay_stat st;
-
-	relay_stat(rd->relay, &st);	/* the limit is fixed */
+	/* the relay itself is its loop's: not to be looked at from here */
 	*cached = __atomic_load_n(&rd->cached, __ATOMIC_RELAXED);
-	*limit = st.limit;
+	*limit = rd->cache_bytes;
 }
 
 struct dgram_sock *relayd_dgram(struct relayd *rd)
@@ -404,6 +402,7 @@ int relayd_new(struct relayd **out, const struct relay_config *cfg)
 	gate_init(&rd->gate);
 	gate_init(&rd->probes);
 	rd->flush.fn = on_flush;
+	rd->cache_bytes = cfg->cache_bytes;
 	LIST_INIT(&rd->due);
 	io.arg = rd;
 	err = relay_new(&rd->relay, cfg, &io);

@@ -72,6 +72,7 @@ struct relayd {
 
 	struct dgram_sock *dgram;	/* atomic */
 	uint64_t cached;		/* atomic */
+	uint64_t cache_bytes;		/* its limit; fixed */
 };
 
 /* relayd.c */
