@@ -13,6 +13,8 @@
 
 #include "chunkd_internal.h"
 #include "container.h"
+#include "counters.h"
+#include "log.h"
 
 /* ---------------------------------------------------------- connections */
 
@@ -82,17 +84,24 @@ static void on_down(struct rpc *c, int err, void *arg)
 
 /* ------------------------------------------------------------- requests */
 
+static int has_room(const struct chunkd_conn *k)
+{
+	return k->gets < CHUNKD_GETS_MAX &&
+	       __atomic_load_n(&k->unread, __ATOMIC_RELAXED) <
+		       CHUNKD_UNREAD_MAX;
+}
+
 static void on_ended(struct loop_work *w)
 {
 	struct chunkd_op *op = container_of(w, struct chunkd_op, work);
 	struct chunkd_conn *k = op->conn;
-	struct chunkd_op *next = NULL;
+	struct chunkd_op *next;
 
 	if (op->is_get) {
-		k->gets--;	/* there is room for one that waits */
-		next = TAILQ_FIRST(&k->waiting);
+		k->gets--;
+		__atomic_fetch_sub(&k->unread, op->answer, __ATOMIC_RELAXED);
 	}
-	if (next) {
+	while (op->is_get && has_room(k) && (next = TAILQ_FIRST(&k->waiting))) {
 		TAILQ_REMOVE(&k->waiting, next, wait);
 		k->gets++;
 		chunkd_get(next);
@@ -133,7 +142,7 @@ static void take_get(struct chunkd_conn *k, struct chunkd_op *op)
 
 	if (!k->num)
 		k->num = peers_number(cd->parts->peers, rpc_peer_id(k->rpc));
-	if (k->gets >= CHUNKD_GETS_MAX)
+	if (!has_room(k))
 		n = served_get(&cd->served, op->meta.chunk, k->num, others);
 	if (n) {
 		answer_busy(op, others, n);
@@ -142,7 +151,7 @@ static void take_get(struct chunkd_conn *k, struct chunkd_op *op)
 	op->is_get = 1;
 	op->num = k->num;
 	k->refs++;
-	if (k->gets >= CHUNKD_GETS_MAX) {
+	if (!has_room(k)) {
 		TAILQ_INSERT_TAIL(&k->waiting, op, wait);
 		return;
 	}
@@ -230,6 +239,16 @@ static int decode(struct chunkd_op *op, struct arena *a)
 	}
 }
 
+static void note_bad(const struct rpc *c, const struct rpc_req *q)
+{
+	char from[ADDR_TEXT_MAX];
+
+	counter_add(CNT_REQUESTS_BAD, 1);
+	log_rarely(LOG_WARN, "refused a request of %s: type %#x is not known, "
+		   "or not in that form: is the same version installed there?",
+		   addr_ip(rpc_peer_addr(c), from), q->type);
+}
+
 static void on_request(struct rpc *c, struct rpc_req *q, void *arg)
 {
 	struct chunkd_conn *k = arg;
@@ -237,7 +256,6 @@ static void on_request(struct rpc *c, struct rpc_req *q, void *arg)
 	struct arena mem = ARENA_INIT;
 	int err = -ENOMEM;
 
-	(void)c;
 	if (!k || !__atomic_load_n(&k->cd->started, __ATOMIC_ACQUIRE))
 		err = -EAGAIN;
 	else
@@ -249,6 +267,8 @@ static void on_request(struct rpc *c, struct rpc_req *q, void *arg)
 	}
 	arena_fini(&mem);
 	if (err) {
+		if (op && err != -ENOMEM)
+			note_bad(c, q);
 		if (op)
 			op_free(op);
 		rpc_fail(q, err, "this request cannot be served here");

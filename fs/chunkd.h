@@ -20,6 +20,7 @@
 #include "parts.h"
 
 #define CHUNKD_GETS_MAX 64
+#define CHUNKD_UNREAD_MAX (16u << 20)
 
 struct chunkd;
 

@@ -8,6 +8,11 @@
 #include "counters.h"
 #include "shelf.h"
 
+static void on_sent(void *arg)
+{
+	chunkd_op_end(arg);
+}
+
 static void on_read(void *arg, int err, const struct chunk_meta *m,
 		    struct buf *b)
 {
@@ -33,9 +38,13 @@ static void on_read(void *arg, int err, const struct chunk_meta *m,
 	counter_add(CNT_CHUNKS_SENT, 1);
 	counter_add(CNT_BYTES_SENT, b->len);
 	served_add(&op->conn->cd->served, m->chunk, op->num);
+	/* Until it is written it counts: who does not read gets no more. */
+	op->answer = b->len;
+	__atomic_fetch_add(&op->conn->unread, op->answer, __ATOMIC_RELAXED);
+	op->req->sent = on_sent;
+	op->req->sent_arg = op;
 	rpc_reply(op->req, &w, wire);
 	buf_unref(wire);
-	chunkd_op_end(op);
 }
 
 void chunkd_get(struct chunkd_op *op)

@@ -25,6 +25,7 @@ struct chunkd_op {		/* one request in work */
 	TAILQ_ENTRY(chunkd_op) wait;
 	int is_get;
 	uint32_t num;		/* of a get: who asks; 0: unknown */
+	size_t answer;		/* of a get: bytes that wait for the wire */
 	struct chunk_meta meta;
 	int sync;		/* of a put */
 	enum copy_kind kind;
@@ -43,7 +44,8 @@ struct chunkd_conn {
 	/* its loop only */
 	uint32_t num;		/* of the peer; 0: none, or unknown */
 	unsigned refs;		/* requests in work, and 1 while it is up */
-	unsigned gets;		/* in work */
+	unsigned gets;		/* in work, or answered and not written */
+	size_t unread;		/* atomic: bytes of those answered */
 	TAILQ_HEAD(, chunkd_op) waiting;	/* gets beyond the limit */
 };
 

@@ -1,7 +1,7 @@
 /*
  * rpc -- requests and answers over one TLS connection, both ways.
  *
- * A connection belongs to one loop for life.  Frames carry a request number,
+ * A connection belongs to one loop, from when ops->up is called.  Frames carry a request number,
  * so that many requests are in flight at once, in both directions; a frame
  * has a body (a message of msg.h) and may have bulk (a chunk's bytes), which
  * is received straight into a buf and sent straight from one.
@@ -39,9 +39,13 @@
 #define RPC_INBOUND_MAX 1024	/* unanswered requests from one connection */
 #define RPC_INBOUND_BYTES (64u << 20)	/* their bytes; beyond: stop reading;
 					   our own calls wait for room there */
+#define RPC_UNREAD_MAX (32u << 20)	/* answers that wait for the wire: beyond,
+					   no further request is read */
 #define RPC_HANDSHAKE_MS 5000
 #define RPC_CONNECT_MS 5000
-#define RPC_STRANGERS_MAX 256	/* connections not yet through the handshake */
+#define RPC_STRANGERS_MAX 256	/* connections not yet through the handshake:
+				   beyond, the oldest of the address with the
+				   most of them goes */
 
 /* Frame flags of requests (the status field of answers). */
 #define RPC_MORE 1		/* more of the same batch follows at once */
@@ -64,6 +68,10 @@ struct rpc_req {
 	uint32_t number;	/* 0: one-way, no answer is sent */
 	struct buf *body;
 	struct buf *bulk;	/* NULL if there was none */
+	/* Yours to set before you answer: called on the connection's loop
+	 * when the answer has been written, or never will be.  Or NULL. */
+	void (*sent)(void *arg);
+	void *sent_arg;
 };
 
 struct rpc_ops {
@@ -94,7 +102,8 @@ int rpc_connect(struct rpc **out, struct loop *l, const struct rpc_self *self,
 		const struct rpc_ops *ops, void *arg);
 
 struct rpc_listener;
-/* Accept on @at; connections go round @loops.  ops->up is called for each
+/* Accept on @at, on a thread of its own; those that have passed the handshake
+ * go round @loops.  ops->up is called for each
  * that passes the handshake with arg = @arg; rpc_set_arg() may change it.
  * -EADDRINUSE, -EADDRNOTAVAIL, ... */
 int rpc_listen(struct rpc_listener **out, struct loop **loops, int n_loops,

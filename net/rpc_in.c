@@ -84,6 +84,7 @@ static int deliver(struct rpc *c)
 	int err;
 
 	memset(in, 0, sizeof(*in));
+	in->timed = whole.timed;	/* the timer finds another frame */
 	whole.body->len = whole.body_len;
 	if (whole.bulk)
 		whole.bulk->len = whole.bulk_len;
@@ -125,6 +126,30 @@ static ssize_t step(struct rpc *c, int *frames)
 	return n;
 }
 
+/* A frame has begun: it is looked at again in RPC_SLOW_MS. */
+static int watch(struct rpc *c)
+{
+	static const struct timeval slow = { RPC_SLOW_MS / 1000, 0 };
+	struct rpc_in *in = &c->in;
+
+	if (!in->got || in->timed)
+		return 0;
+	in->timed = 1;
+	in->seen = in->got;
+	return event_add(c->setup, &slow) ? -ENOMEM : 0;
+}
+
+int rpc_in_slow(struct rpc *c)
+{
+	struct rpc_in *in = &c->in;
+
+	in->timed = 0;
+	/* it waits for us, or it is another frame, or it came on well */
+	if (in->parked || !in->seen || in->got - in->seen >= RPC_SLOW_BYTES)
+		return watch(c);
+	return -EPROTO;
+}
+
 int rpc_in_read(struct rpc *c)
 {
 	static const struct timeval at_once = { 0, 0 };
@@ -141,7 +166,7 @@ int rpc_in_read(struct rpc *c)
 			return 0;
 		n = step(c, &frames);
 		if (n == -EAGAIN)
-			return 0;
+			return watch(c);
 		if (n < 0)
 			return n;
 		bytes += n;
