@@ -8,7 +8,8 @@
  * that fails is quarantined, reported, and answered -EBADMSG.
  * A verify reads from the disk, whatever is in memory; it may ask for chunks
  * that are not here.  Verifies are done one after the other.
- * Limits: CHUNKD_GETS_MAX gets in work for one connection.  Beyond, one whose
+ * Limits: for one connection CHUNKD_GETS_MAX gets in work, or
+ * CHUNKD_UNREAD_MAX bytes of answers that it has not taken.  Beyond, one whose
  * chunk was just served to others is answered with their numbers ("ask
  * these"), the rest wait their turn.
  *

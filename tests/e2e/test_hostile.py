@@ -2,8 +2,8 @@
 
 | port | without the key | with it |
 | --- | --- | --- |
-| the tracker, TCP | test_strangers[tracker] | test_members[tracker] |
-| a peer, TCP: mount.pspfs, psppeerd | test_strangers[mount], [lender] | test_members[mount] |
+| the tracker, TCP | test_strangers[tracker] | test_members[tracker], test_who_says_too_little |
+| a peer, TCP: mount.pspfs, psppeerd | test_strangers[mount], [lender] | test_members[mount], test_who_says_too_little |
 | the tracker, UDP | test_datagrams[tracker] | unit_dgram |
 | a peer, UDP | test_datagrams[mount] | unit_dgram |
 | the socket in the store | test_the_socket_in_the_store | it, as root |
@@ -25,6 +25,7 @@ import time
 
 import pytest
 
+import hostile
 from swarm import SLOWER, Swarm, run, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -45,6 +46,15 @@ def share(swarm, peer, name, size, chunk_size):
     swarm.pspfs("share", src, f"/{name}", "--store", peer.store, "--chunk-size", chunk_size)
 
 
+def idlers(swarm):
+    """Connections with the key that say too little: no hello, a frame that does not go on."""
+    for name, beginning in ("tracker", b""), ("tracker", b"\0" * 7), ("mount", b"\0" * 7):
+        v = Victim(swarm, name)
+        t = hostile.Members(dict(ip=v.ip, port=v.port, role=v.role, id=v.id, key=swarm.key)).join(to_role=v.role)
+        t.put(beginning) if beginning else None
+        yield t
+
+
 @pytest.fixture(scope="module")
 def world():
     """A tracker, two mounts and a lender; a file of many small pieces that each of the last two has alone."""
@@ -56,6 +66,7 @@ def world():
         os.mkdir(s.peers[0].path("many"))
         for i in range(1000):
             os.close(os.open(s.peers[0].path("many", f"{i:0200}"), os.O_CREAT | os.O_WRONLY))
+        s.idlers = list(idlers(s))
         yield s
 
 
@@ -318,3 +329,18 @@ def test_the_socket_in_the_store(world):
     with Attacked(v, fds=60) as a:
         less_than_doubled(v, Work(world, v), "local", done, port=0, path=path, rate=500)
     assert done["sent"] >= 100
+
+
+def test_who_says_too_little(world):
+    """Ten seconds for a hello, thirty for a frame to go on: since the swarm of this file began."""
+    def gone(t):
+        t.sock.setblocking(False)
+        try:
+            while t.sock.recv(4096):
+                pass
+        except BlockingIOError:
+            return False
+        return True
+    for t in world.idlers:
+        wait_for(lambda: gone(t), "the end of an idle connection", 45)
+        t.close()
