@@ -282,14 +282,14 @@ class Members:
 
     def broken(self, what, data):
         """Ends the connection, and at once."""
-        t = self.join()
+        t = self.join(patience=5)
         if t:
             t.put(data)
             done[what] += 1
             sent = time.monotonic()
             while self.answer(t):
                 pass
-            done[what + "_cut_off"] += time.monotonic() - sent < 0.9
+            done[what + "_cut_off"] += time.monotonic() - sent < 4.5
             t.close()
 
     def rubbish(self, t):
