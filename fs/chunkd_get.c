@@ -41,9 +41,7 @@ static void on_read(void *arg, int err, const struct chunk_meta *m,
 	/* Until it is written it counts: who does not read gets no more. */
 	op->answer = b->len;
 	__atomic_fetch_add(&op->conn->unread, op->answer, __ATOMIC_RELAXED);
-	op->req->sent = on_sent;
-	op->req->sent_arg = op;
-	rpc_reply(op->req, &w, wire);
+	rpc_reply_then(op->req, &w, wire, on_sent, op);
 	buf_unref(wire);
 }
 

@@ -68,10 +68,6 @@ struct rpc_req {
 	uint32_t number;	/* 0: one-way, no answer is sent */
 	struct buf *body;
 	struct buf *bulk;	/* NULL if there was none */
-	/* Yours to set before you answer: called on the connection's loop
-	 * when the answer has been written, or never will be.  Or NULL. */
-	void (*sent)(void *arg);
-	void *sent_arg;
 };
 
 struct rpc_ops {
@@ -141,6 +137,10 @@ void rpc_send(struct rpc *c, uint16_t type, struct wr *body);
 /* Answer; frees @req.  rpc_fail sends an error body, rpc_req_free the error
  * -ECANCELED.  Of a one-way request they just let go. */
 void rpc_reply(struct rpc_req *req, struct wr *body, struct buf *bulk);
+/* Likewise; then @gone is called once, on the connection's loop, when all of
+ * the answer has been handed to TCP, or never will be. */
+void rpc_reply_then(struct rpc_req *req, struct wr *body, struct buf *bulk,
+		    void (*gone)(void *arg), void *arg);
 /* The same with a status of one's own (enum status) and its body. */
 void rpc_reply_status(struct rpc_req *req, uint16_t status, struct wr *body);
 void rpc_fail(struct rpc_req *req, int err, const char *fmt, ...)

@@ -139,17 +139,6 @@ static int watch(struct rpc *c)
 	return event_add(c->setup, &slow) ? -ENOMEM : 0;
 }
 
-int rpc_in_slow(struct rpc *c)
-{
-	struct rpc_in *in = &c->in;
-
-	in->timed = 0;
-	/* it waits for us, or it is another frame, or it came on well */
-	if (in->parked || !in->seen || in->got - in->seen >= RPC_SLOW_BYTES)
-		return watch(c);
-	return -EPROTO;
-}
-
 int rpc_in_read(struct rpc *c)
 {
 	static const struct timeval at_once = { 0, 0 };
@@ -173,6 +162,20 @@ int rpc_in_read(struct rpc *c)
 	}
 	/* OpenSSL may hold bytes that the socket no longer tells of. */
 	return event_add(c->again, &at_once) ? -ENOMEM : 0;
+}
+
+int rpc_in_slow(struct rpc *c)
+{
+	struct rpc_in *in = &c->in;
+	int err = rpc_in_read(c);	/* what has come counts */
+
+	if (err)
+		return err;
+	in->timed = 0;
+	/* it waits for us, or it is another frame, or it came on well */
+	if (in->parked || !in->seen || in->got - in->seen >= RPC_SLOW_BYTES)
+		return watch(c);
+	return -EPROTO;
 }
 
 void rpc_in_fini(struct rpc *c)

@@ -23,6 +23,8 @@ struct req {
 	struct loop_work work;
 	size_t size;			/* as it counts in rpc.load */
 	size_t answer;			/* as it counts in rpc.unread */
+	void (*gone)(void *arg);	/* or NULL */
+	void *arg;
 };
 
 static size_t size_of(const struct rpc_in *in)
@@ -49,8 +51,8 @@ static void req_gone(struct rpc *c, struct rpc_frame *f)
 	load->bytes -= r->size;
 	c->unread -= r->answer;
 	rpc_frame_fini(f);
-	if (r->pub.sent)
-		r->pub.sent(r->pub.sent_arg);
+	if (r->gone)
+		r->gone(r->arg);
 	free(r);
 	rpc_in_resume(c);
 	rpc_unref(c);
@@ -130,6 +132,16 @@ void rpc_reply(struct rpc_req *req, struct wr *body, struct buf *bulk)
 		rpc_fail(req, err, "the answer cannot be sent");
 	else
 		hand_over(r);
+}
+
+void rpc_reply_then(struct rpc_req *req, struct wr *body, struct buf *bulk,
+		    void (*gone)(void *arg), void *arg)
+{
+	struct req *r = container_of(req, struct req, pub);
+
+	r->gone = gone;
+	r->arg = arg;
+	rpc_reply(req, body, bulk);
 }
 
 void rpc_reply_status(struct rpc_req *req, uint16_t status, struct wr *body)
