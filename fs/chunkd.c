@@ -13,6 +13,8 @@
 
 #include "chunkd_internal.h"
 #include "container.h"
+#include "counters.h"
+#include "log.h"
 
 /* ---------------------------------------------------------- connections */
 
@@ -203,6 +205,16 @@ static int decode(struct chunkd_op *op, struct arena *a)
 	}
 }
 
+static void note_bad(const struct rpc *c, const struct rpc_req *q)
+{
+	char from[ADDR_TEXT_MAX];
+
+	counter_add(CNT_REQUESTS_BAD, 1);
+	log_rarely(LOG_WARN, "refused a request of %s: type %#x is not known, "
+		   "or not in that form: is the same version installed there?",
+		   addr_ip(rpc_peer_addr(c), from), q->type);
+}
+
 static void on_request(struct rpc *c, struct rpc_req *q, void *arg)
 {
 	struct chunkd_conn *k = arg;
@@ -210,7 +222,6 @@ static void on_request(struct rpc *c, struct rpc_req *q, void *arg)
 	struct arena mem = ARENA_INIT;
 	int err = -ENOMEM;
 
-	(void)c;
 	if (!k || !__atomic_load_n(&k->cd->started, __ATOMIC_ACQUIRE))
 		err = -EAGAIN;
 	else
@@ -222,6 +233,8 @@ static void on_request(struct rpc *c, struct rpc_req *q, void *arg)
 	}
 	arena_fini(&mem);
 	if (err) {
+		if (op && err != -ENOMEM)
+			note_bad(c, q);
 		if (op)
 			op_free(op);
 		rpc_fail(q, err, "this request cannot be served here");

@@ -10,9 +10,11 @@
  * that are not here.  Verifies are done one after the other.
  * A get for what is not here but on its way here waits for it, for
  * CHUNKD_COMING_MS at most.
- * Limits: CHUNKD_GETS_MAX gets in work for one connection, of all
- * CHUNKD_WORK_MAX bytes, and CHUNKD_OUT_MAX that TCP has not taken.  Beyond, one whose chunk was just served to others
- * is answered with their numbers ("ask these"), the rest wait their turn.
+ * Limits: CHUNKD_GETS_MAX gets in work for one connection, and CHUNKD_OUT_EACH
+ * bytes that TCP has not taken; of all together CHUNKD_WORK_MAX bytes, and
+ * CHUNKD_OUT_MAX that TCP has not taken.  Beyond, one whose chunk was just
+ * served to others is answered with their numbers ("ask these"), the rest
+ * wait their turn.
  *
  * Threads: the connections live on the bulk loops; disk I/O on the pool.
  */
@@ -24,7 +26,8 @@
 #define CHUNKD_GETS_MAX 64
 #define CHUNKD_WORK_MAX (8u << 20)
 #define CHUNKD_OUT_MAX (4u << 20)
-#define CHUNKD_STALL_MS 1000
+#define CHUNKD_OUT_EACH (1u << 20)
+#define CHUNKD_STALL_MS 300	/* TCP takes nothing for so long */
 #define CHUNKD_WAIT_MS 200	/* who waits is told so that often */
 #define CHUNKD_COMING_MS 3000
 

@@ -52,7 +52,7 @@ struct chunkd_conn {
 	/* guarded by chunkd.lock: its gets */
 	unsigned working, awaiting;	/* a turn or a chunk: waiting, coming */
 	uint64_t work_bytes, out_bytes;	/* in work; of these, read by now */
-	uint64_t moved_ms;
+	uint64_t moved_ms;	/* when one began or ended */
 	TAILQ_HEAD(, chunkd_op) waiting;	/* for their turn */
 	TAILQ_ENTRY(chunkd_conn) turn;	/* in chunkd.ring while any wait */
 };

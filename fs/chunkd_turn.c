@@ -21,7 +21,10 @@
 
 static int is_stalled(const struct chunkd_conn *k, uint64_t now)
 {
-	return k->working && now - k->moved_ms >= CHUNKD_STALL_MS;
+	uint64_t moved = rpc_sent_ms(k->rpc);
+
+	moved = moved > k->moved_ms ? moved : k->moved_ms;
+	return k->out_bytes && now >= moved + CHUNKD_STALL_MS;
 }
 
 static int may_begin(const struct chunkd_conn *k, uint64_t now)
@@ -29,7 +32,8 @@ static int may_begin(const struct chunkd_conn *k, uint64_t now)
 	const struct chunkd_conn *i;
 	uint64_t work = 0, out = 0;
 
-	if (k->working >= CHUNKD_GETS_MAX || is_stalled(k, now))
+	if (k->working >= CHUNKD_GETS_MAX || k->out_bytes >= CHUNKD_OUT_EACH ||
+	    is_stalled(k, now))
 		return 0;
 	LIST_FOREACH (i, &k->cd->conns, all) {
 		if (is_stalled(i, now))
@@ -44,8 +48,8 @@ static void begin(struct chunkd_op *op, uint64_t now)
 {
 	struct chunkd_conn *k = op->conn;
 
-	if (!k->working++)
-		k->moved_ms = now;
+	k->working++;
+	k->moved_ms = now;
 	op->cost = k->cd->usual_cost ? k->cd->usual_cost : COST_FIRST;
 	k->work_bytes += op->cost;
 }

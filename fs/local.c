@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "counters.h"
 #include "local_internal.h"
 #include "log.h"
 #include "status.h"
@@ -77,8 +78,9 @@ int local_fail(struct local_conn *c, uint16_t type, int err, const char *text)
 static void serve(struct local_conn *c)
 {
 	struct local_packet *p = malloc(sizeof(*p));
+	int err = 0;
 
-	while (p && !local_receive(c->fd, p)) {
+	while (p && !(err = local_receive(c->fd, p))) {
 		struct local_request r = {
 			.type = p->type, .body = p->body, .len = p->len,
 			.fd = p->fd, .uid = c->uid, .gid = c->gid,
@@ -89,6 +91,11 @@ static void serve(struct local_conn *c)
 			close(p->fd);
 	}
 	free(p);
+	if (err != -EBADMSG)
+		return;
+	counter_add(CNT_REQUESTS_BAD, 1);
+	log_rarely(LOG_WARN, "cut off a command of user %u: what it sent is "
+		   "no request: is its pspfs of the same version?", c->uid);
 }
 
 static void *conn_thread(void *arg)
@@ -154,8 +161,8 @@ static void welcome(struct local *l, int fd)
 	if (!err && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len))
 		err = -errno;
 	if (!err && who.uid != 0 && who.uid != geteuid()) {
-		log_warn("user %u wants to give commands to this peer: only "
-			 "root and its own user may", who.uid);
+		log_rarely(LOG_WARN, "user %u wants to give commands to this "
+			   "peer: only root and its own user may", who.uid);
 		fail_at(fd, M_error, -EACCES, "only root and the peer's own "
 			"user may do this");
 		close(fd);

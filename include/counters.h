@@ -70,7 +70,17 @@
 	COUNTER(RELAY_BYTES_IN, 43, "relay_bytes_in",                        \
 		"bytes of chunks into the relay")                            \
 	COUNTER(RELAY_BYTES_OUT, 44, "relay_bytes_out",                      \
-		"bytes of chunks out of the relay")
+		"bytes of chunks out of the relay")                          \
+	COUNTER(STRANGERS_AWAY, 45, "strangers_turned_away",                 \
+		"strangers turned away, there being too many")               \
+	COUNTER(DGRAMS_FORGED, 46, "datagrams_forged",                       \
+		"datagrams not made with the key")                           \
+	COUNTER(DGRAMS_REPLAYED, 47, "datagrams_replayed",                   \
+		"datagrams seen before")                                     \
+	COUNTER(FRAMES_BAD, 48, "connections_broken_off",                    \
+		"connections broken off for what came on them")              \
+	COUNTER(REQUESTS_BAD, 49, "requests_refused",                        \
+		"requests that could not be read")
 
 enum counter_id {
 #define COUNTER(name, num, json, text) CNT_##name = num,

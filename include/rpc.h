@@ -1,7 +1,7 @@
 /*
  * rpc -- requests and answers over one TLS connection, both ways.
  *
- * A connection belongs to one loop for life.  Frames carry a request number,
+ * A connection belongs to one loop, from when ops->up is called.  Frames carry a request number,
  * so that many requests are in flight at once, in both directions; a frame
  * has a body (a message of msg.h) and may have bulk (a chunk's bytes), which
  * is received straight into a buf and sent straight from one.
@@ -39,9 +39,13 @@
 #define RPC_INBOUND_MAX 1024	/* unanswered requests from one connection */
 #define RPC_INBOUND_BYTES (64u << 20)	/* their bytes; beyond: stop reading;
 					   our own calls wait for room there */
+#define RPC_UNREAD_MAX (32u << 20)	/* answers that wait for the wire: beyond,
+					   no further request is read */
 #define RPC_HANDSHAKE_MS 5000
 #define RPC_CONNECT_MS 5000
-#define RPC_STRANGERS_MAX 256	/* connections not yet through the handshake */
+#define RPC_STRANGERS_MAX 256	/* connections not yet through the handshake:
+				   beyond, the oldest of the address with the
+				   most of them goes */
 
 /* Frame flags of requests (the status field of answers). */
 #define RPC_MORE 1		/* more of the same batch follows at once */
@@ -94,7 +98,8 @@ int rpc_connect(struct rpc **out, struct loop *l, const struct rpc_self *self,
 		const struct rpc_ops *ops, void *arg);
 
 struct rpc_listener;
-/* Accept on @at; connections go round @loops.  ops->up is called for each
+/* Accept on @at, on a thread of its own; those that have passed the handshake
+ * go round @loops.  ops->up is called for each
  * that passes the handshake with arg = @arg; rpc_set_arg() may change it.
  * -EADDRINUSE, -EADDRNOTAVAIL, ... */
 int rpc_listen(struct rpc_listener **out, struct loop **loops, int n_loops,
@@ -115,8 +120,10 @@ uint64_t rpc_peer_id(const struct rpc *c);
 uint8_t rpc_own_role(const struct rpc *c);
 const struct addr *rpc_peer_addr(const struct rpc *c);
 struct loop *rpc_loop(const struct rpc *c);
-/* now_ms() when bytes last came; 0: none yet.  Any thread. */
+/* now_ms() when bytes last came, when TCP last took some; 0: none yet.  Any
+ * thread. */
 uint64_t rpc_heard_ms(const struct rpc *c);
+uint64_t rpc_sent_ms(const struct rpc *c);
 /* Only from inside ops->up, before anything is sent: the rest of its life is
  * on @l, with @ops and @arg; their up() comes there. */
 void rpc_move(struct rpc *c, struct loop *l, const struct rpc_ops *ops,

@@ -22,6 +22,7 @@
 
 #include "codec.h"
 #include "counters.h"
+#include "log.h"
 #include "table.h"
 
 #define HEADER 18		/* session, counter, type */
@@ -299,19 +300,45 @@ static int check(struct session *x, const uint8_t *p, size_t n,
 	return 0;
 }
 
-static int is_good(struct dgram_sock *s, const uint8_t *p, size_t n,
+/* 0, or why nobody is to see it. */
+static int examine(struct dgram_sock *s, const uint8_t *p, size_t n,
 		   const struct addr *from)
 {
 	struct session *x;
-	int good;
+	int err;
 
 	if (n < DGRAM_OVERHEAD || n > DGRAM_MAX)
-		return 0;
+		return -EMSGSIZE;
 	pthread_mutex_lock(&s->lock);
 	x = find(s, get_u64(p));
-	good = x && !check(x, p, n, from);
+	err = x ? check(x, p, n, from) : -ENOENT;
 	pthread_mutex_unlock(&s->lock);
-	return good;
+	return err;
+}
+
+/* Sessions that ended, and networks that double: a few are nobody's fault. */
+static void refused(int err, const struct addr *from)
+{
+	char ip[ADDR_TEXT_MAX];
+
+	counter_add(CNT_DGRAMS_BAD, 1);
+	addr_ip(from, ip);
+	if (err == -EACCES) {
+		counter_add(CNT_DGRAMS_FORGED, 1);
+		log_rarely(LOG_WARN, "dropped a datagram from %s: it was not "
+			   "made with the key of its session", ip);
+	} else if (err == -EALREADY) {
+		counter_add(CNT_DGRAMS_REPLAYED, 1);
+		log_rarely(LOG_INFO, "dropped a datagram from %s: seen before, "
+			   "or too old", ip);
+	} else if (err == -EBUSY) {
+		log_rarely(LOG_WARN, "dropped a datagram from %s: more than %d "
+			   "a second", ip, DGRAM_RATE);
+	} else {
+		log_rarely(LOG_INFO, "dropped a datagram from %s: %s", ip,
+			   err == -ENOENT ? "of no session that is here"
+					  : "none of ours is so long or short");
+	}
 }
 
 /* One datagram; 0 when there is none. */
@@ -322,11 +349,13 @@ static int receive(struct dgram_sock *s)
 	struct dgram d = { .sock = s, .from = &from };
 	ssize_t n = recvfrom(s->fd, p, sizeof(p), MSG_TRUNC,
 			     (struct sockaddr *)&from.ss, &from.len);
+	int err;
 
 	if (n < 0)
 		return errno == EINTR;
-	if (!is_good(s, p, n, &from)) {
-		counter_add(CNT_DGRAMS_BAD, 1);
+	err = examine(s, p, n, &from);
+	if (err) {
+		refused(err, &from);
 		return 1;
 	}
 	d.session = get_u64(p);

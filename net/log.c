@@ -210,6 +210,71 @@ static int admit(const struct timespec *now, enum log_level level,
 	return ++s->seen <= LOG_BURST;
 }
 
+/* A clock that nobody sets. */
+static uint64_t steady_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* May this line of a place be written?  Then how many were not before it;
+ * else -1.  Called with the lock. */
+static int admit_rare(struct log_rare *r, uint64_t now, uint64_t hash)
+{
+	unsigned held = r->held, i;
+
+	if (!r->since_ms || now - r->since_ms >= LOG_RARE_MS) {
+		r->since_ms = now;
+		r->n = 0;
+	}
+	for (i = 0; i < r->n && r->lines[i] != hash; i++)
+		;
+	if (i < r->n || r->n == LOG_RARE_LINES) {
+		r->held++;
+		return -1;
+	}
+	r->lines[r->n++] = hash;
+	r->held = 0;
+	return (int)held;
+}
+
+/* Whatever could move a terminal's cursor. */
+static void make_harmless(char *p)
+{
+	for (; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = '?';
+}
+
+void log_rare_at(struct log_rare *r, enum log_level level, const char *fmt, ...)
+{
+	int saved = errno, held;
+	struct timespec now;
+	char text[TEXT_LEN];
+	size_t len;
+	va_list ap;
+
+	if (level > __atomic_load_n(&most, __ATOMIC_RELAXED))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	make_harmless(text);
+	len = strlen(text);
+	clock_gettime(CLOCK_REALTIME, &now);
+	pthread_mutex_lock(&g.lock);
+	held = admit_rare(r, steady_ms(), hash_text("", 0, text));
+	if (held > 0)
+		snprintf(text + len, sizeof(text) - len,
+			 " (and %d more like it before, not written)", held);
+	if (held >= 0)
+		put_line(&now, level, text);
+	pthread_mutex_unlock(&g.lock);
+	errno = saved;
+}
+
 void log_at(enum log_level level, const char *file, int line, const char *fmt,
 	    ...)
 {
@@ -223,9 +288,7 @@ void log_at(enum log_level level, const char *file, int line, const char *fmt,
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	for (char *p = text; *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			*p = '?';
+	make_harmless(text);
 	clock_gettime(CLOCK_REALTIME, &now);
 	pthread_mutex_lock(&g.lock);
 	if (admit(&now, level, hash_text(file, line, text), text))

@@ -13,6 +13,7 @@
 
 #include "container.h"
 #include "counters.h"
+#include "log.h"
 #include "rpc_internal.h"
 
 /* ---------------------------------------------------------- references */
@@ -58,6 +59,7 @@ static void set_timer(struct event *ev, uint32_t ms)
 }
 
 static void close_events(struct rpc *c);
+static void leave_loop(struct rpc *c);
 
 static void begin_service(struct rpc *c)
 {
@@ -81,10 +83,14 @@ static void on_moved(struct loop_work *w)
 
 	if (!err && event_add(c->readable, NULL))
 		err = -ENOMEM;
-	if (err)
+	if (err) {
 		rpc_down(c, err);
-	else
-		begin_service(c);
+		return;
+	}
+	c->unseen = 0;
+	begin_service(c);
+	if (c->move_to)
+		leave_loop(c);
 }
 
 /* Nothing of it is left on the old loop when this is posted. */
@@ -115,18 +121,27 @@ static void up(struct rpc *c)
 	event_del(c->setup);
 	counter_add(CNT_HANDSHAKES, 1);
 	counter_add(CNT_HANDSHAKE_US, now_us() - c->handshake_us);
-	if (c->door)
+	if (c->door) {
+		c->move_to = rpc_door_loop(c->door);
+		c->unseen = 1;
 		rpc_door_leave(c, 0);
-	begin_service(c);
+	} else {
+		begin_service(c);
+	}
 	if (c->move_to)
 		leave_loop(c);
 }
 
 static void handshake_step(struct rpc *c)
 {
-	int err = tls_handshake(c->tls);
-	int sent = tls_send(c->tls);	/* also the alert, if it failed */
+	int err = c->tls ? 0 : rpc_door_accept(c), sent;
 
+	if (err) {
+		rpc_down(c, err);
+		return;
+	}
+	err = tls_handshake(c->tls);
+	sent = tls_send(c->tls);	/* also the alert, if it failed */
 	if (!err)
 		up(c);
 	else if (err != -EAGAIN)
@@ -137,13 +152,12 @@ static void handshake_step(struct rpc *c)
 		rpc_down(c, sent);
 }
 
-void rpc_handshake_begin(struct rpc *c)
+void rpc_handshake_expect(struct rpc *c)
 {
 	c->state = RPC_HANDSHAKE;
 	c->handshake_us = now_us();
 	set_timer(c->setup, RPC_HANDSHAKE_MS);
 	event_add(c->readable, NULL);
-	handshake_step(c);
 }
 
 static void connected(struct rpc *c)
@@ -153,10 +167,12 @@ static void connected(struct rpc *c)
 
 	if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &n) < 0)
 		err = errno;
-	if (err)
+	if (err) {
 		rpc_down(c, -err);
-	else
-		rpc_handshake_begin(c);
+		return;
+	}
+	rpc_handshake_expect(c);
+	handshake_step(c);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -195,9 +211,13 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 
 static void on_setup_timeout(evutil_socket_t fd, short what, void *arg)
 {
+	struct rpc *c = arg;
+	int err = c->state == RPC_UP ? rpc_in_slow(c) : -ETIMEDOUT;
+
 	(void)fd;
 	(void)what;
-	rpc_down(arg, -ETIMEDOUT);
+	if (err)
+		rpc_down(c, err);
 }
 
 int rpc_events_open(struct rpc *c)
@@ -230,16 +250,28 @@ static void close_events(struct rpc *c)
 
 /* ---------------------------------------------------------------- ends */
 
+static void broken_off(struct rpc *c)
+{
+	char from[ADDR_TEXT_MAX];
+
+	counter_add(CNT_FRAMES_BAD, 1);
+	log_rarely(LOG_WARN, "broke off a connection with %s: what came on it "
+		   "is not our protocol: is the same version installed there?",
+		   addr_ip(&c->peer, from));
+}
+
 void rpc_down(struct rpc *c, int err)
 {
-	struct rpc_door *door = c->door;
+	int stranger = c->door || c->unseen;
 
 	assert(c->state != RPC_DOWN && err < 0 && loop_inside(c->loop));
 	if (c->state == RPC_HANDSHAKE && err != -ECANCELED)
 		counter_add(CNT_HANDSHAKE_FAILED, 1);
+	if (c->state == RPC_UP && err == -EPROTO)
+		broken_off(c);
 	c->state = RPC_DOWN;
 	c->err = err;
-	if (door)
+	if (c->door)
 		rpc_door_leave(c, err);
 	close_events(c);
 	tls_free(c->tls);
@@ -249,7 +281,7 @@ void rpc_down(struct rpc *c, int err)
 	rpc_in_fini(c);
 	rpc_out_fini(c);
 	rpc_calls_fini(c);
-	if (!door && c->ops->down)
+	if (!stranger && c->ops->down)
 		c->ops->down(c, err, c->arg);
 	rpc_unref(c);
 }
@@ -403,6 +435,11 @@ const struct addr *rpc_peer_addr(const struct rpc *c)
 uint64_t rpc_heard_ms(const struct rpc *c)
 {
 	return __atomic_load_n(&c->heard_ms, __ATOMIC_RELAXED);
+}
+
+uint64_t rpc_sent_ms(const struct rpc *c)
+{
+	return __atomic_load_n(&c->sent_ms, __ATOMIC_RELAXED);
 }
 
 struct loop *rpc_loop(const struct rpc *c)

@@ -85,6 +85,7 @@ static int deliver(struct rpc *c)
 	int err;
 
 	memset(in, 0, sizeof(*in));
+	in->timed = whole.timed;	/* the timer finds another frame */
 	whole.body->len = whole.body_len;
 	if (whole.bulk)
 		whole.bulk->len = whole.bulk_len;
@@ -142,6 +143,19 @@ static void set_low(struct rpc *c)
 		c->low = low;
 }
 
+/* A frame has begun: it is looked at again in RPC_SLOW_MS. */
+static int watch(struct rpc *c)
+{
+	static const struct timeval slow = { RPC_SLOW_MS / 1000, 0 };
+	struct rpc_in *in = &c->in;
+
+	if (!in->got || in->timed)
+		return 0;
+	in->timed = 1;
+	in->seen = in->got;
+	return event_add(c->setup, &slow) ? -ENOMEM : 0;
+}
+
 int rpc_in_read(struct rpc *c)
 {
 	static const struct timeval at_once = { 0, 0 };
@@ -160,12 +174,28 @@ int rpc_in_read(struct rpc *c)
 		n = step(c, &frames);
 		if (n == -EAGAIN && !c->in.parked)
 			set_low(c);
+		if (n == -EAGAIN)
+			return watch(c);
 		if (n < 0)
 			return n == -EAGAIN ? 0 : n;
 		bytes += n;
 	}
 	/* OpenSSL may hold bytes that the socket no longer tells of. */
 	return event_add(c->again, &at_once) ? -ENOMEM : 0;
+}
+
+int rpc_in_slow(struct rpc *c)
+{
+	struct rpc_in *in = &c->in;
+	int err = rpc_in_read(c);	/* what has come counts */
+
+	if (err)
+		return err;
+	in->timed = 0;
+	/* it waits for us, or it is another frame, or it came on well */
+	if (in->parked || !in->seen || in->got - in->seen >= RPC_SLOW_BYTES)
+		return watch(c);
+	return -EPROTO;
 }
 
 void rpc_in_fini(struct rpc *c)

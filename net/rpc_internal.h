@@ -41,6 +41,8 @@
 #define RPC_READ_LOW (16 << 10)		/* of a large frame: bytes worth waking */
 #define RPC_WRITE_BUDGET (512u << 10)
 #define RPC_UNSENT_MAX (128 << 10)	/* that the kernel takes ahead */
+#define RPC_SLOW_MS 30000	/* in which a frame is to end, or to bring ... */
+#define RPC_SLOW_BYTES 16384	/* ... so much */
 #define RPC_STALL_MS 60000		/* sent, but not acknowledged by TCP */
 
 struct rpc_frame {
@@ -64,11 +66,13 @@ struct rpc_in {
 	struct buf *body, *bulk;
 	struct rpc_call *call;		/* whose answer this is */
 	int parked;			/* a request that is over the limits */
+	int timed;			/* c->setup watches over it */
+	size_t seen;			/* of got, when that began */
 };
 
 STAILQ_HEAD(rpc_frame_list, rpc_frame);
 TAILQ_HEAD(rpc_call_list, rpc_call);
-LIST_HEAD(rpc_list, rpc);
+TAILQ_HEAD(rpc_list, rpc);
 
 struct rpc_calls {
 	struct rpc_call_list waiting;	/* for up, or for the window */
@@ -93,9 +97,9 @@ enum rpc_state { RPC_CONNECTING, RPC_HANDSHAKE, RPC_UP, RPC_DOWN };
 struct rpc {
 	int refs;			/* atomic */
 	int closing;			/* atomic: rpc_close() was called */
-	uint64_t heard_ms;		/* atomic: when bytes last came */
+	uint64_t heard_ms, sent_ms;	/* atomic: when bytes last came, went */
 	struct loop_work start_work, close_work;
-	struct loop *move_to;		/* inside ops->up; then NULL */
+	struct loop *move_to;		/* when it is up; then NULL */
 
 	/* fixed after start, but for rpc_move() */
 	struct loop *loop;
@@ -112,25 +116,22 @@ struct rpc {
 	int err;			/* why it is down */
 	int fd;
 	struct tls *tls;
-	struct rpc_door *door;		/* accepted, not yet up */
-	LIST_ENTRY(rpc) strangers;	/* of door */
+	struct rpc_listener *door;	/* accepted, not yet up */
+	int unseen;			/* on its way from there to ops->up */
+	struct rpc_host *host;		/* of door: whose stranger this is */
+	TAILQ_ENTRY(rpc) strangers;	/* of host */
 	uint64_t handshake_us;		/* when it began */
 	struct event *readable, *writable;
 	struct event *again;		/* go on reading in the next round */
-	struct event *setup;		/* deadline of connect and handshake */
+	struct event *setup;		/* deadline of connect and handshake,
+					   then of a frame that comes in */
 	struct rpc_in in;
 	int low;			/* the socket's SO_RCVLOWAT; 0: as made */
 	struct rpc_frame_list out;
 	int out_armed;			/* writable is sure to be called */
 	struct rpc_calls calls;
 	struct rpc_load load[2];	/* of one-way [0], of calls [1] */
-};
-
-/* One loop's share of a listener. */
-struct rpc_door {
-	struct rpc_listener *listener;
-	struct loop *loop;
-	struct rpc_list strangers;
+	size_t unread;			/* bytes of answers, not yet written */
 };
 
 /* rpc.c */
@@ -138,17 +139,21 @@ int rpc_new(struct rpc **out, struct loop *l, const struct rpc_ops *ops,
 	    void *arg);
 int rpc_events_open(struct rpc *c);
 void rpc_socket_tune(int fd);
-/* The socket is connected: shake hands.  May end in rpc_down(). */
-void rpc_handshake_begin(struct rpc *c);
+/* Of an accepted one: shake hands once the other end has begun. */
+void rpc_handshake_expect(struct rpc *c);
 void rpc_down(struct rpc *c, int err);
 
 /* rpc_listen.c */
 /* A stranger of @c->door has become a friend (or is gone: @err). */
 void rpc_door_leave(struct rpc *c, int err);
+int rpc_door_accept(struct rpc *c);	/* makes c->tls */
+/* Where the next friend goes. */
+struct loop *rpc_door_loop(struct rpc_listener *l);
 
 /* rpc_in.c */
 int rpc_in_read(struct rpc *c);		/* 0, or why to go down */
 void rpc_in_resume(struct rpc *c);	/* there may be room again */
+int rpc_in_slow(struct rpc *c);		/* RPC_SLOW_MS later: as rpc_in_read */
 void rpc_in_fini(struct rpc *c);
 
 /* rpc_out.c */

@@ -1,10 +1,17 @@
 /*
  * rpc_listen.c -- accepting.
  *
- * The first loop accepts and hands connections round.  Each loop has a door
- * with the strangers that it is shaking hands with; a stranger that fails is
- * never seen by the owner's callbacks.  rpc_listener_free() visits the doors
- * in the same order, so that nobody is handed to one that is closed already.
+ * A listener has a loop of its own, "door": there it accepts, shakes hands
+ * with strangers and sends most of them away, so that whatever they do is
+ * not done by a loop that serves friends.  Who has shown the key moves to
+ * the next of the owner's loops; a stranger that fails is never seen by the
+ * owner's callbacks.
+ *
+ * When all RPC_STRANGERS_MAX places are taken, the address with the most of
+ * them gives one up for the next who comes: its oldest, of those that have not
+ * shown the key if there are.  So nobody keeps others out by holding places,
+ * and nothing is done for a stranger that says nothing but remember it for
+ * RPC_HANDSHAKE_MS.
  */
 #include <assert.h>
 #include <errno.h>
@@ -20,21 +27,32 @@
 #define LISTEN_BACKLOG 1024
 #define ACCEPT_BUDGET 64	/* connections of one turn */
 #define ACCEPT_REST_MS 100	/* after running out of descriptors */
+#define HOST_BYTES 8		/* of an IPv6 address: a network has so many */
+
+/* Where strangers come from: there are RPC_STRANGERS_MAX of them at most. */
+struct rpc_host {
+	LIST_ENTRY(rpc_host) link;
+	uint8_t net[HOST_BYTES];
+	unsigned n;
+	struct rpc_list strangers;	/* oldest first */
+};
 
 struct rpc_listener {
 	struct rpc_self self;
 	const struct rpc_ops *ops;
 	void *arg;
-	int strangers;		/* atomic */
-	int err;		/* of open_first() */
+	struct loop *loop;		/* the door's */
+	int err;			/* of open_door() */
 
-	/* first loop only */
+	/* the door's loop only */
 	int fd;
 	struct event *accept, *rest;
+	LIST_HEAD(, rpc_host) hosts;
+	unsigned strangers;
 	int next;
 
-	int n_doors;
-	struct rpc_door doors[];
+	int n_loops;
+	struct loop *loops[];		/* for friends */
 };
 
 /* ----------------------------------------------------------- strangers */
@@ -46,77 +64,133 @@ static void log_refused(struct rpc *c, int err)
 
 	addr_ip(&c->peer, from);
 	if (err == -EACCES)
-		log_warn("refused %s: its key does not fit (%s)", from,
-			 tls_why(c->tls));
+		log_rarely(LOG_WARN, "refused %s: its key does not fit (%s)",
+			   from, tls_why(c->tls));
 	else if (err == -EPROTO)
-		log_warn("refused %s: not one of us (%s)", from,
-			 tls_why(c->tls));
+		log_rarely(LOG_WARN, "refused %s: not one of us (%s)", from,
+			   tls_why(c->tls));
+	else if (err == -EBUSY)
+		log_rarely(LOG_WARN, "turned %s away: too many strangers at "
+			   "once", from);
 	else if (err != -ECANCELED)
-		log_info("%s left before it said who it is: %s", from,
-			 strerror(-err));
+		log_rarely(LOG_INFO, "%s left before it said who it is: %s",
+			   from, strerror(-err));
+}
+
+static struct rpc_host *host_of(struct rpc_listener *l, const struct addr *at)
+{
+	uint8_t net[HOST_BYTES] = { 0 };
+	struct rpc_host *h;
+
+	if (at->ss.ss_family == AF_INET6)
+		memcpy(net, &((const struct sockaddr_in6 *)&at->ss)->sin6_addr,
+		       HOST_BYTES);
+	else
+		memcpy(net, &((const struct sockaddr_in *)&at->ss)->sin_addr,
+		       sizeof(struct in_addr));
+	LIST_FOREACH (h, &l->hosts, link)
+		if (!memcmp(h->net, net, HOST_BYTES))
+			return h;
+	h = calloc(1, sizeof(*h));
+	if (!h)
+		return NULL;
+	memcpy(h->net, net, HOST_BYTES);
+	TAILQ_INIT(&h->strangers);
+	LIST_INSERT_HEAD(&l->hosts, h, link);
+	return h;
+}
+
+static void host_put(struct rpc_host *h)
+{
+	if (h->n)
+		return;
+	LIST_REMOVE(h, link);
+	free(h);
 }
 
 void rpc_door_leave(struct rpc *c, int err)
 {
-	LIST_REMOVE(c, strangers);
-	__atomic_fetch_sub(&c->door->listener->strangers, 1, __ATOMIC_RELAXED);
+	struct rpc_listener *l = c->door;
+	struct rpc_host *h = c->host;
+
+	TAILQ_REMOVE(&h->strangers, c, strangers);
+	h->n--;
+	host_put(h);
+	l->strangers--;
 	c->door = NULL;
+	c->host = NULL;
 	if (err)
 		log_refused(c, err);
 }
 
-static void on_stranger(struct loop_work *w)
+struct loop *rpc_door_loop(struct rpc_listener *l)
 {
-	struct rpc *c = container_of(w, struct rpc, start_work);
-	int err;
+	l->next = (l->next + 1) % l->n_loops;
+	return l->loops[l->next];
+}
 
-	LIST_INSERT_HEAD(&c->door->strangers, c, strangers);
-	err = rpc_events_open(c);
-	if (!err)
-		err = tls_accept(&c->tls, c->fd, &c->door->listener->self);
-	if (err)
-		rpc_down(c, err);
-	else
-		rpc_handshake_begin(c);
+int rpc_door_accept(struct rpc *c)
+{
+	return tls_accept(&c->tls, c->fd, &c->door->self);
+}
+
+static void make_room(struct rpc_listener *l)
+{
+	struct rpc_host *h, *most = LIST_FIRST(&l->hosts);
+	struct rpc *c;
+
+	LIST_FOREACH (h, &l->hosts, link)
+		if (h->n > most->n)
+			most = h;
+	TAILQ_FOREACH(c, &most->strangers, strangers)
+		if (!c->tls || !tls_proven(c->tls))
+			break;
+	counter_add(CNT_STRANGERS_AWAY, 1);
+	rpc_down(c ? c : TAILQ_FIRST(&most->strangers), -EBUSY);
 }
 
 /* Takes @fd. */
-static int hand_over(struct rpc_listener *l, int fd, const struct addr *from)
+static int let_in(struct rpc_listener *l, int fd, const struct addr *from)
 {
-	struct rpc_door *door = &l->doors[l->next];
+	struct rpc_host *h;
 	struct rpc *c;
 	int err;
 
-	if (__atomic_load_n(&l->strangers, __ATOMIC_RELAXED) >=
-	    RPC_STRANGERS_MAX) {
-		counter_add(CNT_HANDSHAKE_FAILED, 1);
-		close(fd);
-		return -EBUSY;
-	}
-	err = rpc_new(&c, door->loop, l->ops, l->arg);
+	if (l->strangers == RPC_STRANGERS_MAX)
+		make_room(l);
+	h = host_of(l, from);
+	err = h ? rpc_new(&c, l->loop, l->ops, l->arg) : -ENOMEM;
 	if (err) {
+		if (h)
+			host_put(h);
 		close(fd);
 		return err;
 	}
 	rpc_socket_tune(fd);
 	c->fd = fd;
 	c->peer = *from;
-	c->door = door;
-	l->next = (l->next + 1) % l->n_doors;
-	__atomic_fetch_add(&l->strangers, 1, __ATOMIC_RELAXED);
-	c->start_work.fn = on_stranger;
-	loop_post(door->loop, &c->start_work);
+	c->door = l;
+	c->host = h;
+	TAILQ_INSERT_TAIL(&h->strangers, c, strangers);
+	h->n++;
+	l->strangers++;
+	err = rpc_events_open(c);
+	if (err)
+		rpc_down(c, err);
+	else
+		rpc_handshake_expect(c);
 	return 0;
 }
 
 /* ------------------------------------------------------------ accepting */
 
+
 static void rest(struct rpc_listener *l, int err)
 {
 	static const struct timeval tv = { 0, ACCEPT_REST_MS * 1000 };
 
-	log_warn("cannot accept a connection: %s: trying again soon",
-		 strerror(err));
+	log_rarely(LOG_WARN, "cannot accept a connection: %s: trying again "
+		   "soon", strerror(err));
 	event_del(l->accept);
 	event_add(l->rest, &tv);
 }
@@ -149,11 +223,10 @@ static void on_accept(evutil_socket_t lfd, short what, void *arg)
 				rest(l, errno);
 			return;
 		}
-		err = hand_over(l, fd, &from);
+		err = let_in(l, fd, &from);
 		if (err)
-			log_warn("turned a connection away: %s",
-				 err == -EBUSY ? "too many strangers at once"
-					       : strerror(-err));
+			log_rarely(LOG_WARN, "turned a connection away: %s",
+				   strerror(-err));
 	}
 }
 
@@ -176,10 +249,10 @@ static int open_socket(const struct addr *at)
 	return err;
 }
 
-static void open_first(void *arg)
+static void open_door(void *arg)
 {
 	struct rpc_listener *l = arg;
-	struct event_base *b = loop_base(l->doors[0].loop);
+	struct event_base *b = loop_base(l->loop);
 
 	l->accept = event_new(b, l->fd, EV_READ | EV_PERSIST, on_accept, l);
 	l->rest = evtimer_new(b, on_rested, l);
@@ -189,28 +262,34 @@ static void open_first(void *arg)
 
 static void close_door(void *arg)
 {
-	struct rpc_door *door = arg;
-	struct rpc_listener *l = door->listener;
+	struct rpc_listener *l = arg;
 
-	if (door == l->doors) {
-		if (l->accept)
-			event_free(l->accept);
-		if (l->rest)
-			event_free(l->rest);
-		close(l->fd);
-	}
-	while (!LIST_EMPTY(&door->strangers))
-		rpc_down(LIST_FIRST(&door->strangers), -ECANCELED);
+	if (l->accept)
+		event_free(l->accept);
+	if (l->rest)
+		event_free(l->rest);
+	while (!LIST_EMPTY(&l->hosts))
+		rpc_down(TAILQ_FIRST(&LIST_FIRST(&l->hosts)->strangers),
+			 -ECANCELED);
+}
+
+static void nothing(void *arg)
+{
+	(void)arg;
 }
 
 void rpc_listener_free(struct rpc_listener *l)
 {
 	if (!l)
 		return;
-	for (int i = 0; i < l->n_doors; i++)
-		assert(!loop_inside(l->doors[i].loop));
-	for (int i = 0; i < l->n_doors; i++)
-		loop_run(l->doors[i].loop, close_door, &l->doors[i]);
+	for (int i = 0; i < l->n_loops; i++)
+		assert(!loop_inside(l->loops[i]));
+	loop_run(l->loop, close_door, l);
+	loop_free(l->loop);
+	close(l->fd);
+	/* friends that are on their way have come after this */
+	for (int i = 0; i < l->n_loops; i++)
+		loop_run(l->loops[i], nothing, NULL);
 	free(l);
 }
 
@@ -230,25 +309,23 @@ int rpc_listen(struct rpc_listener **out, struct loop **loops, int n_loops,
 	int err;
 
 	assert(n_loops > 0);
-	l = calloc(1, sizeof(*l) + n_loops * sizeof(l->doors[0]));
+	l = calloc(1, sizeof(*l) + n_loops * sizeof(l->loops[0]));
 	if (!l)
 		return -ENOMEM;
 	l->fd = open_socket(at);
-	if (l->fd < 0) {
-		err = l->fd;
+	err = l->fd < 0 ? l->fd : loop_new(&l->loop, "door");
+	if (err) {
+		if (l->fd >= 0)
+			close(l->fd);
 		free(l);
 		return err;
 	}
 	l->self = *self;
 	l->ops = ops;
 	l->arg = arg;
-	l->n_doors = n_loops;
-	for (int i = 0; i < n_loops; i++) {
-		l->doors[i].listener = l;
-		l->doors[i].loop = loops[i];
-		LIST_INIT(&l->doors[i].strangers);
-	}
-	loop_run(loops[0], open_first, l);
+	l->n_loops = n_loops;
+	memcpy(l->loops, loops, n_loops * sizeof(l->loops[0]));
+	loop_run(l->loop, open_door, l);
 	if (l->err) {
 		err = l->err;
 		rpc_listener_free(l);

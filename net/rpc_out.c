@@ -124,7 +124,7 @@ void rpc_out_queue(struct rpc *c, struct rpc_frame *f, uint32_t number)
 
 int rpc_out_flush(struct rpc *c)
 {
-	size_t done = 0, before;
+	size_t done = 0, before, queued;
 	int err;
 
 	do {
@@ -134,8 +134,12 @@ int rpc_out_flush(struct rpc *c)
 			if (err)
 				return err;
 		}
-		done += tls_unsent(c->tls) - before;
+		queued = tls_unsent(c->tls);
+		done += queued - before;
 		err = tls_send(c->tls);
+		if (tls_unsent(c->tls) < queued)
+			__atomic_store_n(&c->sent_ms, now_ms(),
+					 __ATOMIC_RELAXED);
 		if (err && err != -EAGAIN)
 			return err;
 		if (!err && STAILQ_EMPTY(&c->out)) {

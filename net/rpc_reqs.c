@@ -3,7 +3,8 @@
  *
  * A request counts against the limits until its answer has been written, so
  * that somebody who asks but does not read cannot fill our memory; a one-way
- * one until it is freed.
+ * one until it is freed.  Nor is a request read while RPC_UNREAD_MAX bytes of
+ * answers wait for the wire.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -21,6 +22,7 @@ struct req {
 	struct rpc_frame frame;		/* the answer */
 	struct loop_work work;
 	size_t size;			/* as it counts in rpc.load */
+	size_t answer;			/* as it counts in rpc.unread */
 	void (*gone)(void *arg);	/* or NULL */
 	void *arg;
 };
@@ -36,7 +38,7 @@ int rpc_reqs_room(const struct rpc *c, const struct rpc_in *in)
 
 	if (!load->n)
 		return 1;
-	return load->n < RPC_INBOUND_MAX && load->bytes < RPC_INBOUND_BYTES &&
+	return load->n < RPC_INBOUND_MAX && c->unread < RPC_UNREAD_MAX && load->bytes < RPC_INBOUND_BYTES &&
 	       size_of(in) <= RPC_INBOUND_BYTES - load->bytes;
 }
 
@@ -47,6 +49,7 @@ static void req_gone(struct rpc *c, struct rpc_frame *f)
 
 	load->n--;
 	load->bytes -= r->size;
+	c->unread -= r->answer;
 	rpc_frame_fini(f);
 	if (r->gone)
 		r->gone(r->arg);
@@ -87,10 +90,13 @@ int rpc_reqs_deliver(struct rpc *c, struct rpc_in *in)
 
 static void finish(struct rpc *c, struct req *r)
 {
-	if (c->state == RPC_DOWN || !r->pub.number)
+	if (c->state == RPC_DOWN || !r->pub.number) {
 		req_gone(c, &r->frame);
-	else
-		rpc_out_queue(c, &r->frame, r->pub.number);
+		return;
+	}
+	r->answer = rpc_frame_size(&r->frame);
+	c->unread += r->answer;
+	rpc_out_queue(c, &r->frame, r->pub.number);
 }
 
 static void on_finish(struct loop_work *w)

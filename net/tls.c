@@ -26,6 +26,7 @@ struct tls {
 	int fd;
 	int err;			/* of the socket, -errno */
 	int drained;			/* the last read was a short one */
+	int proven;			/* accepting side: see psk_find() */
 	const char *why;
 	const struct rpc_self *self;	/* accepting side */
 	char identity[IDENTITY_MAX];	/* connecting side */
@@ -171,6 +172,7 @@ static int psk_find(SSL *ssl, const unsigned char *id, size_t id_len,
 		return 1;
 	*out = psk_session(ssl, psk);
 	OPENSSL_cleanse(psk, sizeof(psk));
+	t->proven = *out != NULL;	/* or the handshake fails at once */
 	return *out != NULL;
 }
 
@@ -370,6 +372,11 @@ int tls_handshake(struct tls *t)
 		return -EACCES;
 	}
 	return 0;
+}
+
+int tls_proven(const struct tls *t)
+{
+	return t->proven;
 }
 
 void tls_peer(const struct tls *t, uint8_t *role, uint64_t *id)

@@ -48,6 +48,9 @@ void tls_free(struct tls *t);
 int tls_handshake(struct tls *t);
 /* Why the last call failed, for a log line. */
 const char *tls_why(const struct tls *t);
+/* Accepting side: the other end has shown that it has the key, though it may
+ * only be repeating what another said. */
+int tls_proven(const struct tls *t);
 /* Who is at the other end; fixed once the handshake is done. */
 void tls_peer(const struct tls *t, uint8_t *role, uint64_t *id);
 uint8_t tls_own_role(const struct tls *t);	/* as who we were wanted */

@@ -32,6 +32,7 @@
 #define RIG_CONNS_MAX 64
 #define RIG_DEFER_MAX 8192
 #define RIG_CALL_MS 60000
+#define RIG_LARGE (1u << 20)
 
 #define SERVER_ID 0x1111
 #define CLIENT_ID 0x2222
@@ -44,6 +45,7 @@ enum rig_type {
 	T_HUGE,		/* tries to answer with more than RPC_BODY_MAX */
 	T_BACK,		/* calls T_ECHO at the caller before it answers */
 	T_NOTE,		/* one-way: counted */
+	T_LARGE,	/* noted, answered with RIG_LARGE bytes */
 };
 
 struct rig {
@@ -123,6 +125,16 @@ static inline void echo(struct rpc_req *req)
 	buf_unref(bulk);
 }
 
+static inline void large(struct rpc_req *req)
+{
+	struct buf *bulk = buf_new(RIG_LARGE);
+
+	if (bulk)
+		bulk->len = RIG_LARGE;
+	rpc_reply(req, NULL, bulk);
+	buf_unref(bulk);
+}
+
 static inline void rig_back(void *arg, int err, const struct rpc_answer *a)
 {
 	struct rpc_req *req = arg;
@@ -167,6 +179,10 @@ static inline void rig_request(struct rpc *c, struct rpc_req *req, void *arg)
 	case T_NOTE:
 		sem_post(&rig->noted);
 		rpc_req_free(req);
+		return;
+	case T_LARGE:
+		large(req);
+		sem_post(&rig->noted);
 		return;
 	default:
 		rpc_req_free(req);

@@ -160,6 +160,40 @@ static void bursts_are_summed_up(void **state)
 	free(text);
 }
 
+static void rare(int i)
+{
+	log_rarely(LOG_INFO, "rare %d", i);
+}
+
+/* So many a minute, each once. */
+static void rare_lines_stay_rare(void **state)
+{
+	struct log_rare r = { 0 };
+	char *text;
+
+	(void)state;
+	for (int i = 0; i < 1000; i++)
+		rare(i / 2);
+	text = slurp(path);
+	for (int i = 0; i < LOG_RARE_LINES; i++) {
+		char line[32];
+
+		snprintf(line, sizeof(line), "info: rare %d", i);
+		assert_int_equal(count(text, line), 1);
+	}
+	assert_int_equal(count(text, "rare "), LOG_RARE_LINES);
+	free(text);
+	for (int i = 0; i < 100; i++)
+		log_rare_at(&r, LOG_WARN, "seldom");
+	r.since_ms -= LOG_RARE_MS;	/* a minute later */
+	log_rare_at(&r, LOG_WARN, "seldom");
+	text = slurp(path);
+	assert_int_equal(count(text, "warning: seldom\n"), 1);
+	assert_int_equal(count(text, "seldom (and 99 more like it before, not "
+			       "written)\n"), 1);
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -169,6 +203,7 @@ int main(void)
 		cmocka_unit_test(keeps_errno),
 		cmocka_unit_test(reopens_after_rotation),
 		cmocka_unit_test(bursts_are_summed_up),
+		cmocka_unit_test(rare_lines_stay_rare),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

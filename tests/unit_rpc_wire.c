@@ -5,6 +5,7 @@
 #define RIG_PORT 22200
 #include "rpc_rig.h"
 #include "rpc_raw.h"
+#include "rpc_internal.h"
 #include "status.h"
 
 #include <netinet/tcp.h>
@@ -202,30 +203,90 @@ static void silence(void **state)
 	wait_failed(failed + 2);
 }
 
+static int raw_socket_from(const char *ip)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct addr from;
+
+	assert_int_equal(addr_from_ip(ip, strlen(ip), 0, &from), 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&from.ss, from.len), 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&rig.at.ss,
+				 rig.at.len), 0);
+	return fd;
+}
+
+/* Still to be shaken hands with? */
+static int is_there(int fd)
+{
+	char byte;
+
+	return recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0 &&
+	       errno == EAGAIN;
+}
+
+/* The oldest go, of the address that has the most; a friend gets in, from
+ * there too. */
 static void too_many_strangers(void **state)
 {
 	enum { EXTRA = 20, N = RPC_STRANGERS_MAX + EXTRA };
 	uint64_t failed = counter_get(CNT_HANDSHAKE_FAILED);
-	int fds[N];
+	uint64_t away = counter_get(CNT_STRANGERS_AWAY);
+	int fds[N], other = raw_socket_from("127.0.42.7");
 	char byte;
 	struct raw r;
 
 	(void)state;
 	for (int i = 0; i < N; i++)
 		fds[i] = raw_socket(RIG_PORT);
-	for (int i = RPC_STRANGERS_MAX; i < N; i++)
+	for (int i = 0; i <= EXTRA; i++)
 		assert_true(recv(fds[i], &byte, 1, 0) <= 0);
-	wait_failed(failed + EXTRA);
-	for (int i = 0; i < RPC_STRANGERS_MAX; i++)
-		assert_int_equal(recv(fds[i], &byte, 1, MSG_DONTWAIT), -1);
-	for (int i = 0; i < N; i++)
-		close(fds[i]);
-	wait_failed(failed + N);
+	wait_failed(failed + EXTRA + 1);
+	assert_int_equal(counter_get(CNT_STRANGERS_AWAY), away + EXTRA + 1);
+	for (int i = EXTRA + 1; i < N; i++)
+		assert_true(is_there(fds[i]));
+	assert_true(is_there(other));
 	assert_true(raw_connect(&r, GOOD_IDENTITY));
 	raw_close(&r);
+	must_wait(&rig.down);
+	assert_true(is_there(other));
+	for (int i = 0; i < N; i++)
+		close(fds[i]);
+	close(other);
+	for (int i = 0; i < 1000 && counter_get(CNT_HANDSHAKE_FAILED) <
+				    failed + N + 1; i++)
+		sleep_ms(10);
+	assert_int_equal(counter_get(CNT_HANDSHAKE_FAILED), failed + N + 1);
 }
 
-/* With strangers at the door, on both loops. */
+/* Whoever has shown the key stays, though all that come later say nothing. */
+static void who_has_the_key_is_not_sent_away(void **state)
+{
+	enum { N = 2 * RPC_STRANGERS_MAX };
+	int fds[N], quiet[2];
+	struct raw r;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0,
+				    quiet), 0);
+	raw_open(&r, RIG_PORT, &rig.server.key, GOOD_IDENTITY);
+	SSL_set_rfd(r.ssl, quiet[0]);	/* it says no more than its first */
+	assert_int_equal(SSL_connect(r.ssl), -1);
+	ERR_clear_error();
+	while (is_there(r.fd))		/* until the answer has come */
+		sleep_ms(1);
+	for (int i = 0; i < N; i++)
+		fds[i] = raw_socket(RIG_PORT);
+	SSL_set_rfd(r.ssl, r.fd);
+	assert_int_equal(SSL_connect(r.ssl), 1);
+	must_wait(&rig.up);
+	raw_close(&r);
+	close(quiet[0]);
+	close(quiet[1]);
+	for (int i = 0; i < N; i++)
+		close(fds[i]);
+}
+
+/* With strangers at the door. */
 static void the_listener_goes(void **state)
 {
 	int fds[10];
@@ -366,6 +427,70 @@ static void a_flood_of_bytes(void **state)
 	must_wait(&rig.down);
 }
 
+/* Who asks for much and reads nothing: its answers do not fill our memory. */
+static void answers_that_are_not_read(void **state)
+{
+	enum { N = 1000, MOST = RPC_UNREAD_MAX / RIG_LARGE + RPC_FRAME_BUDGET };
+	static uint8_t got[RPC_HEADER + RIG_LARGE];
+	int asked = 0;
+	struct raw r;
+
+	(void)state;
+	assert_true(raw_connect(&r, GOOD_IDENTITY));
+	for (int i = 1; i <= N; i++)
+		raw_frame(&r, 0, 0, i, T_LARGE, 0);
+	for (int quiet = 0; quiet < 20; quiet++, sleep_ms(10))
+		for (; !sem_trywait(&rig.noted); asked++)
+			quiet = 0;
+	assert_in_range(asked, 1, MOST);
+	for (int i = 0; i < N; i++)
+		assert_int_equal(raw_get(&r, got, sizeof(got)), sizeof(got));
+	raw_close(&r);
+}
+
+/* A frame that comes too slowly ends the connection; no other does. */
+static void slow(void *arg)
+{
+	struct rpc *c = rig.conns[0];
+	int *err = arg;
+
+	*err = rpc_in_slow(c);
+}
+
+static int is_slow(void)
+{
+	int err;
+
+	sleep_ms(50);		/* what was sent has come */
+	loop_run(rpc_loop(rig.conns[0]), slow, &err);
+	return err;
+}
+
+static void frames_that_are_slow(void **state)
+{
+	uint8_t frame[RPC_HEADER + 3 * RPC_SLOW_BYTES] = { 0 };
+	struct raw r;
+
+	(void)state;
+	raw_header(frame, 3 * RPC_SLOW_BYTES, 0, 1, T_ECHO, 0);
+	assert_true(raw_connect(&r, GOOD_IDENTITY));
+	must_wait(&rig.up);
+	assert_int_equal(is_slow(), 0);		/* silent */
+	raw_put(&r, frame, 1);
+	sleep_ms(50);
+	raw_put(&r, frame + 1, RPC_SLOW_BYTES);
+	assert_int_equal(is_slow(), 0);		/* it came on well */
+	raw_put(&r, frame + 1 + RPC_SLOW_BYTES,
+		sizeof(frame) - 1 - RPC_SLOW_BYTES);
+	assert_int_equal(raw_get(&r, frame, sizeof(frame)), sizeof(frame));
+	raw_header(frame, 3 * RPC_SLOW_BYTES, 0, 2, T_ECHO, 0);
+	raw_put(&r, frame, 100);
+	assert_int_equal(is_slow(), 0);		/* another, just begun */
+	raw_put(&r, frame + 100, 100);
+	assert_int_equal(is_slow(), -EPROTO);
+	raw_close(&r);
+}
+
 /* ----------------------------------------------- a server that misbehaves */
 
 struct raw_server {
@@ -469,6 +594,7 @@ int main(void)
 		wire_test(garbage),
 		wire_test(silence),
 		wire_test(too_many_strangers),
+		wire_test(who_has_the_key_is_not_sent_away),
 		wire_test(the_listener_goes),
 		wire_test(frames_over_the_limits),
 		wire_test(answers_nobody_asked_for),
@@ -476,6 +602,8 @@ int main(void)
 		wire_test(bits_that_flip),
 		wire_test(a_flood),
 		wire_test(a_flood_of_bytes),
+		wire_test(answers_that_are_not_read),
+		wire_test(frames_that_are_slow),
 		wire_test(answers_that_are_wrong),
 	};
 

@@ -57,10 +57,20 @@ int core_no_room(struct core *c, struct req *r)
 	return core_refuse(r, ST_NOSPC, "%s", core_full_text);
 }
 
+static void note_bad(const struct req *r)
+{
+	counter_add(CNT_REQUESTS_BAD, 1);
+	log_rarely(LOG_WARN, "refused a request of %s: type %#x is not known, "
+		   "or not in that form: is the same version installed there?",
+		   r->conn->ip, r->type);
+}
+
 void core_fail(struct core *c, struct req *r, int err)
 {
 	struct wr w = WR_INIT;
 
+	if (err == -EBADMSG || err == -ENOSYS || r->status == ST_NOSYS)
+		note_bad(r);
 	if (!r->number)
 		return;
 	core_error_body(&w, r->text);
@@ -222,6 +232,7 @@ void core_up(struct core *c, uint64_t conn, uint8_t role, uint64_t id,
 		n->conn = conn;
 		n->role = role;
 		n->id = id;
+		n->alone_ms = c->now.ms;
 		snprintf(n->ip, sizeof(n->ip), "%s", ip);
 		HASH_ADD(hh, c->conns, conn, sizeof(n->conn), n);
 		if (TABLE_ADDED(n))
@@ -250,6 +261,7 @@ static void detach(struct core *c, struct conn *n)
 	struct session *s = n->session;
 
 	n->session = NULL;
+	n->alone_ms = c->now.ms;
 	if (!s)
 		return;
 	s->conn = 0;

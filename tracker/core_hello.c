@@ -33,6 +33,17 @@ void core_end_session(struct core *c, struct session *s)
 	sessions_free(c->sessions, s);
 }
 
+/* Who has the key and says nothing takes room as well. */
+static void close_silent(struct core *c)
+{
+	struct conn *n, *next;
+
+	HASH_ITER (hh, c->conns, n, next)
+		if (!n->session && !n->closing &&
+		    c->now.ms - n->alone_ms >= CORE_HELLO_MS)
+			core_close(c, n, "it says no hello");
+}
+
 void core_sessions_tick(struct core *c)
 {
 	struct session *s, *next;
@@ -49,6 +60,7 @@ void core_sessions_tick(struct core *c)
 		else if (!s->live && !s->conn && silent >= keep)
 			core_end_session(c, s);
 	}
+	close_silent(c);
 }
 
 /* -------------------------------------------------------------------- hello */
@@ -213,6 +225,7 @@ static int hello_peer(struct core *c, struct req *r, const struct m_hello *m,
 	if (err)
 		return err;
 	n->session = NULL;
+	n->alone_ms = c->now.ms;
 	end_others(c, n, s);
 	out->resumed = s != NULL;
 	if (!s)
@@ -298,6 +311,7 @@ int core_serve_bye(struct core *c, struct req *r, struct wr *w)
 
 	/* the connection is its own to close, after the answer */
 	r->conn->session = NULL;
+	r->conn->alone_ms = c->now.ms;
 	s->conn = 0;
 	core_peer_leaves(c, s, r->conn);
 	db_essential(c->db, 1);

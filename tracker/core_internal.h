@@ -39,6 +39,7 @@
 #define CORE_SESSION_MS 3600000	/* a lapsed session is kept so long */
 #define CORE_REAP_BATCH 64	/* orphans deleted in a tick */
 #define CORE_PROBE_MS 30000	/* between two tries to connect to a peer */
+#define CORE_HELLO_MS 10000	/* a connection may be without a session */
 #define CORE_STALL_MS 1000	/* no batch for so long: we did not listen */
 
 struct conn {
@@ -50,6 +51,7 @@ struct conn {
 	uint8_t greeted;		/* its hello is in this batch */
 	uint8_t wants_peers;
 	uint8_t closing;		/* told to close */
+	uint64_t alone_ms;		/* since when it has no session */
 	UT_hash_handle hh;
 };
 

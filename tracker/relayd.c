@@ -197,6 +197,16 @@ static int take_found(struct member *m, struct rpc_req *q, struct arena *a)
 	return relay_found(m->rd->relay, m->peer, &e, now_ms());
 }
 
+static void refuse(struct rpc_req *q, int err, const char *why)
+{
+	char from[ADDR_TEXT_MAX];
+
+	counter_add(CNT_REQUESTS_BAD, 1);
+	log_rarely(LOG_WARN, "the relay refused a request of %s: %s",
+		   addr_ip(rpc_peer_addr(q->conn), from), why);
+	rpc_fail(q, err, "%s", why);
+}
+
 static void on_found(struct member *m, struct rpc_req *q)
 {
 	struct arena a = ARENA_INIT;
@@ -206,7 +216,7 @@ static void on_found(struct member *m, struct rpc_req *q)
 
 	arena_fini(&a);
 	if (taken < 0) {
-		rpc_fail(q, taken, "this is no chunk as it was described");
+		refuse(q, taken, "this is no chunk as it was described");
 		return;
 	}
 	r.taken = (uint8_t)taken;
@@ -238,7 +248,7 @@ static void on_request(struct rpc *c, struct rpc_req *q, void *arg)
 	else if (q->type == M_want && !q->number)
 		on_want_by_tcp(m, q);
 	else
-		rpc_fail(q, -EOPNOTSUPP, "the relay does not serve this");
+		refuse(q, -EOPNOTSUPP, "the relay does not serve this");
 	relayd_flush_soon(k->rd);
 }
 
@@ -277,8 +287,9 @@ static void on_down(struct rpc *c, int err, void *arg)
 	struct relayd *rd = k->rd;
 
 	if (m && err != -ECANCELED && err != -ECONNRESET)
-		log_warn("the relay connection of peer %016llx ended: %s",
-			 (unsigned long long)m->peer, strerror(-err));
+		log_rarely(LOG_WARN, "the relay connection of peer %016llx "
+			   "ended: %s", (unsigned long long)m->peer,
+			   strerror(-err));
 	if (m && m->rpc == c) {
 		rpc_unref(c);
 		m->rpc = NULL;

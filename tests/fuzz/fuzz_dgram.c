@@ -68,7 +68,7 @@ static void one(struct dgram_sock *s, struct model *m, struct rd *r)
 		 how & OUR_OWN ? x->tx : x->rx);
 	want = is_expected(m, counter, how, n);
 	x->tokens = DGRAM_RATE;
-	good = is_good(s, p, n, &from);
+	good = !examine(s, p, n, &from);
 	MUST(good == want);
 	if (!good)
 		return;
@@ -76,7 +76,7 @@ static void one(struct dgram_sock *s, struct model *m, struct rd *r)
 	m->seen[m->n++] = counter;
 	if (counter > m->newest)
 		m->newest = counter;
-	MUST(!is_good(s, p, n, &from));
+	MUST(examine(s, p, n, &from));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
@@ -87,9 +87,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	struct rd r;
 
 	/* as it came: nobody has a key for it */
-	MUST(!is_good(&s, p, n, &from));
+	MUST(examine(&s, p, n, &from));
 	MUST(!dgram_join(&s, SESSION, secret, 1, NULL));
-	MUST(!is_good(&s, p, n, &from));
+	MUST(examine(&s, p, n, &from));
 	rd_init(&r, p, n);
 	while (rd_left(&r) && m.n < MOST)
 		one(&s, &m, &r);
