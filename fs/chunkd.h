@@ -8,7 +8,10 @@
  * that fails is quarantined, reported, and answered -EBADMSG.
  * A verify reads from the disk, whatever is in memory; it may ask for chunks
  * that are not here.  Verifies are done one after the other.
- * Limits: CHUNKD_GETS_MAX gets in work for one connection.  Beyond, one whose
+ * Limits: what comes in and what goes out takes CHUNKD_BYTES_MAX of memory,
+ * of all connections together (but for one request of each): beyond it they
+ * are not read, however slow this disk is, or who asks.
+ *         CHUNKD_GETS_MAX gets in work for one connection.  Beyond, one whose
  * chunk was just served to others is answered with their numbers ("ask
  * these"), the rest wait their turn.
  *
@@ -20,6 +23,7 @@
 #include "parts.h"
 
 #define CHUNKD_GETS_MAX 64
+#define CHUNKD_BYTES_MAX (48u << 20)
 
 struct chunkd;
 
