@@ -110,7 +110,7 @@ DEPS_TEST  := libcmocka-dev python3 python3-pytest python3-pytest-timeout \
 	      acl attr patch xz-utils dpkg clang libclang-rt-14-dev
 
 .DELETE_ON_ERROR:
-.PHONY: all deps demo check check-unit check-e2e check-model check-mounts lint bench fuzz fuzz-seeds install \
+.PHONY: all deps demo check check-unit check-e2e check-model check-mounts lint bench bench-memory fuzz fuzz-seeds install \
 	uninstall clean help
 
 all: $(PROGRAMS:%=$(BUILD)/%)
@@ -125,6 +125,7 @@ help:
 	@echo "make fuzz      libFuzzer on every decoder, FUZZ_S=60 seconds each; TARGET=name for one"
 	@echo "make lint      compile with -Werror, cppcheck, included-folder rules"
 	@echo "make bench     small benchmarks of the parts"
+	@echo "make bench-memory  what a peer takes that copies 4 GiB, and a tracker with a million files"
 	@echo "make install   into DESTDIR/PREFIX, mount.pspfs also where mount(8) looks"
 
 # --- objects and programs ---
@@ -237,6 +238,10 @@ check: all $(UNIT:%=$(BUILD)/tests/%) $(HELPERS)
 # Do mounts ever disagree?  KIND="..." for some kinds only.
 check-mounts: all
 	PSPFS_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/e2e/check_mounts.py --rounds $(ROUNDS) $(KIND:%=--kind %)
+
+bench-memory: all $(BUILD)/tests/bench_ns
+	PSPFS_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/e2e/measure_memory.py peer
+	PSPFS_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/e2e/measure_memory.py tracker
 
 bench: $(BENCH:%=$(BUILD)/tests/%)
 	@for b in $^; do $$b || exit 1; done

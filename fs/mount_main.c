@@ -154,6 +154,7 @@ static int start_files(struct mount *m, char *why, size_t why_len)
 		.readahead = READAHEAD,
 		.flush_ms = FLUSH_MS,
 		.attr = ops_attr,
+		.unsure = ops_unsure,
 		.arg = m->ops,
 	};
 	int err = loop_new(&m->loop, "files");

@@ -19,9 +19,10 @@ import tempfile
 import time
 
 from callers import frozen
-from swarm import Swarm
+from swarm import Swarm, program, run, wait_for
 
 MIB = 1 << 20
+TRAILER = 128           # bytes of it behind a stored chunk
 PEER_MAX, TRACKER_MAX = 256 * MIB, 512 * MIB
 
 
@@ -106,6 +107,48 @@ def peer(args):
     with Swarm(peers=3, peer_options={"capacity": "64G", **options}, prefix=args.prefix.split()) as s:
         most = (all_at_once if args.busy else copy_in_and_out)(s, said(args.size))
     return max(most) < PEER_MAX
+
+
+def fill(s, files):
+    """So many files into the tracker's database; whose chunks two peers have, as far as names and sizes tell."""
+    for p in s.peers:
+        p.stop()
+    s.stop_tracker()
+    done = run(program("tests/bench_ns"), "--fill", files, f"{s.dir}/tracker/tracker.db", timeout=600)
+    first = int(done.stdout.split()[-1])
+    for p in s.peers:
+        for top in range(256):
+            os.makedirs(f"{p.store}/chunks/{top:02x}", exist_ok=True)
+        for n in range(first, first + files):
+            name = f"{n:016x}"
+            fd = os.open(f"{p.store}/chunks/{name[12:14]}/{name}.chunk", os.O_CREAT | os.O_WRONLY, 0o600)
+            os.ftruncate(fd, 4096 + TRAILER)
+            os.close(fd)
+    s.start_tracker()
+    for p in s.peers:
+        p.start()
+
+
+def tracker(args):
+    with Swarm(peers=2) as s:
+        fill(s, args.files)
+        wait_for(lambda: s.status()["missing_chunks"] == s.status()["under_replicated_chunks"] == 0, "the inventories",
+                 300)
+        print(f"{args.files} files, all their copies told: {memory(s.tracker.pid)['VmHWM'] / MIB:.0f} MiB at most",
+              flush=True)
+        seen, start = 0, time.monotonic()
+        for where, _, names in os.walk(s.peers[0].mnt):
+            for name in names:
+                assert os.stat(os.path.join(where, name)).st_size == 4096
+                seen += 1
+        most = memory(s.tracker.pid)["VmHWM"]
+        print(f"{seen} listed and looked at in {time.monotonic() - start:.0f} s: {most / MIB:.0f} MiB at most; "
+              f"the mounts {text_of(s)}", flush=True)
+        assert seen == args.files
+        assert s.status()["chunks"] == args.files
+        for p in s.peers:               # what is in there is not worth looking at
+            p.kill()
+    return most < TRACKER_MAX
 
 
 def main():
