@@ -34,7 +34,7 @@ from swarm import SLOWER, Lender, Swarm, run, wait_for
 HERE = os.path.dirname(os.path.abspath(__file__))
 FILES, WRITERS, MOUNTS, LENDERS = 1000 // SLOWER, 4, 3, 2
 STRIKES = 20            # a round: each kills one to three processes, or all
-KILLS = int(os.environ.get("PSPFS_KILLS", "60")) // SLOWER
+KILLS = int(os.environ.get("PSPFS_KILLS", "30")) // SLOWER
 QUIET_S = 60            # that writers may stand still, while all is up again
 DIED = {errno.ENOTCONN, errno.ECONNABORTED, errno.ENOENT, errno.EIO}    # a mount that is killed, or not yet there again
 
