@@ -35,7 +35,7 @@ FS      := trailer store_index store_io store_sync store_journal store_scan \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
 	   file_compact file_ahead file_plan file_read file_seal file_write \
 	   file_drain file \
-	   listing tree_node tree told_names told thread sizes atimes mountpoint signals pending caller kernel held ops ops_dir \
+	   listing tree_node tree told_names told thread sizes atimes mountpoint aborter signals pending caller kernel held ops ops_dir \
 	   ops_tmpfile ops_list ops_attr ops_lock_call ops_lock_release ops_lock ops_file \
 	   ops_content ops_xattr ops_told ops_pages \
 	   ops_virtual ops_front mount_opts
@@ -123,7 +123,7 @@ DEPS_TEST  := libcmocka-dev python3 python3-pytest python3-pytest-timeout \
 	      libfaketime e2fsprogs
 
 .DELETE_ON_ERROR:
-.PHONY: all deps demo check check-unit check-e2e check-model check-mounts lint bench fuzz fuzz-seeds install \
+.PHONY: all deps demo check check-unit check-e2e check-model check-mounts lint bench bench-memory fuzz fuzz-seeds install \
 	uninstall clean help
 
 all: $(PROGRAMS:%=$(BUILD)/%)
@@ -138,6 +138,7 @@ help:
 	@echo "make fuzz      libFuzzer on every decoder, FUZZ_S=60 seconds each; TARGET=name for one"
 	@echo "make lint      compile with -Werror, cppcheck, included-folder rules"
 	@echo "make bench     the parts beside their ceilings; ONLY=md5 for one of them"
+	@echo "make bench-memory  what a peer takes that copies 4 GiB, and a tracker with a million files"
 	@echo "make install   into DESTDIR/PREFIX, mount.pspfs also where mount(8) looks"
 
 # --- objects and programs ---
@@ -267,6 +268,11 @@ check-mounts: all
 # ONLY="md5 store" for some groups; see tests/bench.py.
 bench: all $(BENCH:%=$(BUILD)/tests/%)
 	$(Q)$(PYTHON) tests/bench.py --build $(BUILD) $(ONLY)
+
+bench-memory: all $(BUILD)/tests/bench_ns
+	PSPFS_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/e2e/measure_memory.py peer
+	PSPFS_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/e2e/measure_memory.py tracker
+
 
 # Each decoder against what libFuzzer makes up, FUZZ_S seconds; TARGET=name for
 # one.  What it finds new goes to build-fuzz/corpus, what fails to build-fuzz.

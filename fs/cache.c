@@ -17,7 +17,7 @@ struct cached {
 TAILQ_HEAD(cached_list, cached);
 
 struct cache {
-	size_t limit;			/* fixed after cache_new() */
+	size_t limit, total;		/* fixed after cache_new() */
 
 	pthread_mutex_t lock;
 	/* guarded by lock */
@@ -26,13 +26,14 @@ struct cache {
 	size_t bytes;
 };
 
-int cache_new(struct cache **out, size_t limit_bytes)
+int cache_new(struct cache **out, size_t limit_bytes, size_t total_bytes)
 {
 	struct cache *c = calloc(1, sizeof(*c));
 
 	if (!c)
 		return -ENOMEM;
 	c->limit = limit_bytes;
+	c->total = total_bytes;
 	pthread_mutex_init(&c->lock, NULL);
 	TAILQ_INIT(&c->lru);
 	*out = c;
@@ -98,6 +99,33 @@ struct buf *cache_get(struct cache *c, uint64_t chunk)
 	return b;
 }
 
+/* How much it may hold now. */
+static size_t room(const struct cache *c)
+{
+	size_t all = buf_in_use(), others = all > c->bytes ? all - c->bytes : 0;
+	size_t left = others < c->total ? c->total - others : 0;
+
+	return left < c->limit ? left : c->limit;
+}
+
+static void shrink(struct cache *c, size_t most, struct cached_list *gone)
+{
+	while (c->bytes > most)
+		take_out(c, TAILQ_FIRST(&c->lru), gone);
+}
+
+void cache_trim(struct cache *c)
+{
+	struct cached_list gone = TAILQ_HEAD_INITIALIZER(gone);
+
+	if (buf_in_use() <= c->total)
+		return;
+	pthread_mutex_lock(&c->lock);
+	shrink(c, room(c), &gone);
+	pthread_mutex_unlock(&c->lock);
+	let_go(&gone);
+}
+
 /* One that is there is replaced: the newer was verified later. */
 void cache_put(struct cache *c, uint64_t chunk, struct buf *b)
 {
@@ -115,8 +143,7 @@ void cache_put(struct cache *c, uint64_t chunk, struct buf *b)
 	old = find(c, chunk);
 	if (old)
 		take_out(c, old, &gone);
-	while (b->cap > c->limit - c->bytes)
-		take_out(c, TAILQ_FIRST(&c->lru), &gone);
+	shrink(c, c->limit - b->cap, &gone);
 	HASH_ADD(hh, c->table, chunk, sizeof(e->chunk), e);
 	if (TABLE_ADDED(e)) {
 		TAILQ_INSERT_TAIL(&c->lru, e, lru);
@@ -124,6 +151,7 @@ void cache_put(struct cache *c, uint64_t chunk, struct buf *b)
 	} else {
 		TAILQ_INSERT_TAIL(&gone, e, lru);
 	}
+	shrink(c, room(c), &gone);
 	pthread_mutex_unlock(&c->lock);
 	let_go(&gone);
 }

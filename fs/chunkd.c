@@ -253,7 +253,11 @@ static void on_request(struct rpc *c, struct rpc_req *q, void *arg)
 		chunkd_sync(op);
 }
 
+/* One a process: so is the memory. */
+static struct rpc_budget budget = { .most = CHUNKD_BYTES_MAX };
+
 static const struct rpc_ops rpc_ops = {
+	.budget = &budget,
 	.up = on_up,
 	.request = on_request,
 	.down = on_down,

@@ -15,6 +15,9 @@
  * CHUNKD_OUT_MAX that TCP has not taken.  Beyond, one whose chunk was just
  * served to others is answered with their numbers ("ask these"), the rest
  * wait their turn.
+ * What comes in and what goes out takes CHUNKD_BYTES_MAX of memory, of all
+ * connections together (but for one request of each): beyond it they are not
+ * read, however slow this disk is, or who asks.
  *
  * Threads: the connections live on the bulk loops; disk I/O on the pool.
  */
@@ -30,6 +33,7 @@
 #define CHUNKD_STALL_MS 300	/* TCP takes nothing for so long */
 #define CHUNKD_WAIT_MS 200	/* who waits is told so that often */
 #define CHUNKD_COMING_MS 3000
+#define CHUNKD_BYTES_MAX (48u << 20)
 
 struct chunkd;
 

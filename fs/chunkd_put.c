@@ -80,6 +80,7 @@ void chunkd_put(struct chunkd_op *op)
 	op->hash.job.len = len;
 	op->hash.urgent = !(op->req->flags & RPC_MORE);
 	op->hash.done = on_hashed;
+	cache_trim(parts->cache);
 	hasher_submit(parts->hasher, &op->hash);
 }
 

@@ -44,6 +44,8 @@ struct files_config {
 	struct loop *loop;	/* for timers */
 	/* New attributes that the tracker answered (after a commit). */
 	void (*attr)(void *arg, const struct m_attr *a);
+	/* Nobody said whether a commit was made.  NULL is fine. */
+	void (*unsure)(void *arg, uint64_t ino);
 	void *arg;
 };
 

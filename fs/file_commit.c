@@ -419,6 +419,7 @@ static void answered(void *arg, int err, const struct rpc_answer *a)
 		     m.attr.slot_size != f->slot_size))
 		err = -EBADMSG;
 	file_todo_init(f, &t);
+	t.unsure = err && !a;
 	pthread_mutex_lock(&f->lock);
 	applied(f, c, err, &m, &t);
 	m.n_deep = err ? 0 : file_pieces_due(f, m.deep, m.n_deep);

@@ -357,6 +357,8 @@ void file_todo_run(struct file *f, struct todo *t)
 
 	if (t->has_attr && fs->cfg.attr)
 		fs->cfg.attr(fs->cfg.arg, &t->attr);
+	if (t->unsure && fs->cfg.unsure)
+		fs->cfg.unsure(fs->cfg.arg, f->ino);
 	run_uploads(f, t);
 	if (t->n_sync_ids) {
 		file_get(f);

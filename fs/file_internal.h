@@ -347,6 +347,7 @@ struct todo {
 	int more;		/* likely more uploads follow at once */
 	int has_attr;
 	struct m_attr attr;	/* tell cfg.attr */
+	int unsure;		/* tell cfg.unsure */
 	struct commit *commit;
 	uint64_t *sync_ids;
 	uint32_t n_sync_ids;	/* to be made durable */

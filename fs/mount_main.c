@@ -21,6 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "aborter.h"
 #include "daemon.h"
 #include "kernel.h"
 #include "log.h"
@@ -51,6 +52,7 @@ struct mount {
 	struct files *files;
 	pthread_mutex_t lock;	/* also held while mounting and stopping */
 	struct kernel *kernel;	/* guarded by lock; NULL: not mounted */
+	struct aborter *aborter;	/* NULL: there is none */
 	int served;		/* guarded by lock: the end is under way */
 };
 
@@ -152,6 +154,7 @@ static int start_files(struct mount *m, char *why, size_t why_len)
 		.readahead = READAHEAD,
 		.flush_ms = FLUSH_MS,
 		.attr = ops_attr,
+		.unsure = ops_unsure,
 		.arg = m->ops,
 	};
 	int err = loop_new(&m->loop, "files");
@@ -176,6 +179,19 @@ static int start_files(struct mount *m, char *why, size_t why_len)
 	return err;
 }
 
+static void start_aborter(struct mount *m)
+{
+	struct mounted on;
+	int err = mountpoint_find(m->dir, &on);
+
+	if (!err)
+		err = aborter_new(&m->aborter, on.minor);
+	if (err)
+		log_info("nobody will end the kernel's connection if this "
+			 "process is killed (%s): if %s then hangs, umount -f",
+			 strerror(-err), m->dir);
+}
+
 static int start_kernel(struct mount *m, char *why, size_t why_len)
 {
 	const char *from = m->opts.source ? m->opts.source
@@ -193,6 +209,8 @@ static int start_kernel(struct mount *m, char *why, size_t why_len)
 		err = kernel_mount(&m->kernel, &cfg, why, why_len);
 		pthread_mutex_unlock(&m->lock);
 	}
+	if (!err)
+		start_aborter(m);
 	free(source);
 	free(options);
 	return err;
@@ -247,6 +265,7 @@ static int finish(struct mount *m)
 	loop_free(m->loop);
 	ops_free(m->ops);
 	sizes_free(m->sizes);
+	aborter_free(m->aborter);
 	return err;
 }
 

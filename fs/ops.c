@@ -403,6 +403,7 @@ static void answered(void *arg, int err, const struct rpc_answer *ra)
 	struct call *c = arg;
 	struct answer a = { .err = err, .heard = ra != NULL };
 
+	c->unsure |= c->changes && err && !ra;
 	if (!err)
 		a.buf = ra->body;
 	c->done(c, &a);
@@ -412,6 +413,7 @@ static void answered(void *arg, int err, const struct rpc_answer *ra)
 void call_send(struct call *c, uint16_t type, struct wr *w, call_fn done)
 {
 	c->done = done;
+	c->changes = M_MUTATES(type);
 	c->asked = tree_now(c->ops->tree);
 	if (w->err) {
 		int err = w->err;

@@ -52,5 +52,6 @@ void ops_locks_back(void *arg, const uint64_t *lost, uint32_t n);
 void ops_locked(void *arg, const struct m_locked *m);
 /* files_config.attr */
 void ops_attr(void *arg, const struct m_attr *a);
+void ops_unsure(void *arg, uint64_t ino);
 
 #endif

@@ -116,7 +116,9 @@ struct call {
 	uint64_t seen;		/* told_now() when it began */
 	uint64_t ino;		/* the tracker's, as all below */
 	uint64_t parent, newparent;
-	uint64_t moved;		/* by a rename that is done */
+	uint64_t moved;		/* by a rename, as far as is known */
+	int changes;		/* what was sent is a change, */
+	int unsure;		/* and nobody says whether it was made */
 	struct m_attr attr;	/* see call_know() */
 	void (*known)(struct call *c);
 	char name[OPS_NAME], newname[OPS_NAME];
@@ -227,7 +229,8 @@ void call_reply_open(struct call *c, const struct m_attr *a, int created);
 
 /* ops_told.c */
 /* A reply to the kernel gave @err: if nobody heard it (who was interrupted),
- * the kernel does not know what the call has changed, and is to ask. */
+ * the kernel does not know what the call has changed, and is to ask; and if
+ * the tracker did not answer nobody here knows. */
 void call_answered(struct call *c, int err);
 int ops_told_init(struct ops *o);
 void ops_told_fini(struct ops *o);

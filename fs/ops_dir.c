@@ -299,6 +299,8 @@ static void unlink_done(struct call *c, struct answer *a)
 
 	if (err) {
 		touch(c);
+		if (c->ino)
+			tree_touch(c->ops->tree, c->ino);
 		call_fail(c, err);
 		return;
 	}
@@ -315,9 +317,12 @@ static void unlink_send(fuse_req_t req, fuse_ino_t parent, const char *name,
 	struct call *c = call_name(req, parent, name);
 	struct wr w = WR_INIT;
 	struct m_unlink m;
+	struct m_attr there;
 
 	if (!c)
 		return;
+	if (!tree_lookup(c->ops->tree, c->parent, str_of(c->name), &there))
+		c->ino = there.ino;
 	m = (struct m_unlink){ .parent = c->parent,
 			       .name = str_of(c->name),
 			       .dir = dir };
@@ -346,6 +351,8 @@ static void rename_touch(struct call *c)
 	tree_touch_name(c->ops->tree, c->newparent, str_of(c->newname));
 	if (c->ino)
 		tree_touch(c->ops->tree, c->ino);
+	if (c->moved)
+		tree_touch(c->ops->tree, c->moved);
 }
 
 /*
@@ -424,6 +431,8 @@ void ops_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
 			       .flags = flags };
 	if (!tree_lookup(c->ops->tree, c->newparent, m.newname, &there))
 		c->ino = there.ino;
+	if (!tree_lookup(c->ops->tree, c->parent, m.name, &there))
+		c->moved = there.ino;
 	rename_touch(c);
 	m_rename_encode(&w, &m);
 	call_send(c, M_rename, &w, rename_done);

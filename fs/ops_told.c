@@ -387,6 +387,35 @@ void ops_kernel_revoked(struct ops *o, const uint64_t *inos, uint32_t n,
 		places_gone(o, inos, n);
 }
 
+/* The tracker may make a change yet that was given up.  Our own ends no lease
+ * of ours: what it would alter is not believed from now on.  What is asked now
+ * comes to the tracker after it. */
+static void unsure(struct ops *o, uint64_t *inos, uint32_t n)
+{
+	struct files *files = ops_files_use(o);
+
+	for (uint32_t i = 0; i < n; i++)
+		tree_touch(o->tree, inos[i]);
+	if (!files)
+		return;
+	files_revoked(files, inos, n);
+	ops_files_done(o);
+}
+
+void ops_unsure(void *arg, uint64_t ino)
+{
+	struct told_list list;
+	struct ops *o = arg;
+	uint64_t its = ino;
+
+	unsure(o, &its, 1);
+	told_list_init(&list);
+	if (told_revoked(o->told, &ino, 1, now_ms(), &list))
+		kernel_entries_gone();
+	tell(o, &list, 0);
+	told_list_fini(&list);
+}
+
 void call_answered(struct call *c, int err)
 {
 	const uint64_t may[] = { c->ino, c->parent, c->newparent, c->moved };
@@ -394,7 +423,7 @@ void call_answered(struct call *c, int err)
 	uint64_t inos[4];
 	size_t n = 0;
 
-	if (err != -ENOENT)
+	if (err != -ENOENT && !c->unsure)
 		return;
 	for (size_t i = 0; i < 4; i++)
 		if (may[i])
@@ -404,6 +433,8 @@ void call_answered(struct call *c, int err)
 		kernel_entries_gone();
 	tell(c->ops, &list, 0);
 	told_list_fini(&list);
+	if (c->unsure)
+		unsure(c->ops, inos, n);
 }
 
 void ops_kernel_lost(struct ops *o)

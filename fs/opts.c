@@ -298,7 +298,8 @@ int opts_finish(struct opts *o, struct peer_config *cfg, char *why,
 	cfg->store_dir = o->store;
 	cfg->key_file = o->key;
 	cfg->capacity = o->capacity;
-	cfg->memory = o->memory / 4 * 3;	/* the rest: under way */
+	cfg->memory = o->memory / 4 * 3;
+	cfg->memory_all = o->memory;
 	cfg->timeout_ms = o->timeout_s * 1000;
 	cfg->via = o->via;
 	return 0;

@@ -58,7 +58,8 @@ static int start_threads(struct peer *p, const struct peer_config *cfg)
 	char name[24];
 	int err;
 
-	err = cache_new(&parts->cache, (size_t)cfg->memory);
+	err = cache_new(&parts->cache, (size_t)cfg->memory,
+			(size_t)cfg->memory_all);
 	if (!err)
 		err = sums_new(&parts->sums, PEER_SUMS);
 	if (!err)

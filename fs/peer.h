@@ -29,7 +29,8 @@ struct peer_config {
 	const char *store_dir;
 	const char *key_file;
 	uint64_t capacity;	/* bytes lent; 0: as store_open says */
-	uint64_t memory;	/* bytes for the chunk cache */
+	uint64_t memory;	/* bytes for the chunk cache, */
+	uint64_t memory_all;	/* and for it with what is under way */
 	uint32_t timeout_ms;
 	uint8_t via;		/* enum way */
 	int mounted;

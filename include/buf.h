@@ -3,7 +3,8 @@
  *
  * A block is written by its only owner, then shared and never written again.
  * Data is aligned to 64 bytes.  Freed blocks of 64 KiB and more are kept for
- * reuse by size class, up to BUF_POOL_MAX bytes altogether.
+ * reuse by size class, up to BUF_POOL_MAX bytes altogether; those in use are
+ * counted.
  * Threads: any (the count is atomic).
  */
 #ifndef PSPFS_BUF_H
@@ -12,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BUF_POOL_MAX (32u << 20)
+#define BUF_POOL_MAX (16u << 20)
 
 struct buf {
 	uint8_t *data;
@@ -31,5 +32,7 @@ struct buf *buf_dup(const void *p, size_t n);
 struct buf *buf_view(struct buf *b, size_t off, size_t len);
 struct buf *buf_ref(struct buf *b);
 void buf_unref(struct buf *b);		/* NULL is fine */
+/* Room of all blocks that somebody has. */
+size_t buf_in_use(void);
 
 #endif

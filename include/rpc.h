@@ -70,7 +70,20 @@ struct rpc_req {
 	struct buf *bulk;	/* NULL if there was none */
 };
 
+#define RPC_BUDGET_SHARE 4
+
+/* What the requests of many connections, and their answers as far as they
+ * are not written, may take altogether, and each of them a quarter of it:
+ * beyond that no more is read, but for one request of each at a time. */
+struct rpc_budget {
+	size_t most;		/* fixed */
+	size_t bytes;		/* atomic */
+};
+
 struct rpc_ops {
+	/* Of accepted connections on which nobody calls the other end.  NULL:
+	 * RPC_INBOUND_BYTES each, their answers uncounted. */
+	struct rpc_budget *budget;
 	/* The handshake is done.  NULL is fine. */
 	void (*up)(struct rpc *c, void *arg);
 	/* Takes @req; NULL: all are answered -ENOSYS. */

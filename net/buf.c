@@ -44,6 +44,13 @@ static struct {
 	size_t bytes;		/* in all free lists */
 } pool = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
+static size_t in_use;		/* atomic */
+
+size_t buf_in_use(void)
+{
+	return __atomic_load_n(&in_use, __ATOMIC_RELAXED);
+}
+
 /* The least class of at least @cap bytes; *cap becomes the class's size. */
 static int class_of(size_t *cap)
 {
@@ -106,6 +113,7 @@ struct buf *buf_new(size_t cap)
 		b->class = class;
 		b->buf.cap = cap;
 	}
+	__atomic_add_fetch(&in_use, b->buf.cap, __ATOMIC_RELAXED);
 	b->buf.data = b->data;
 	b->buf.len = 0;
 	b->buf.refs = 1;
@@ -159,6 +167,8 @@ void buf_unref(struct buf *b)
 	assert(was > 0);
 	if (was > 1)
 		return;
+	if (!b->parent)		/* a view has no bytes of its own */
+		__atomic_sub_fetch(&in_use, b->cap, __ATOMIC_RELAXED);
 	buf_unref(b->parent);
 	if (block->class == NOT_POOLED || !pool_put(block))
 		free(block);

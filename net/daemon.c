@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,8 +18,17 @@
 
 #include "log.h"
 
+/*
+ * What is large comes from the kernel and goes back to it.  Left to itself
+ * malloc() takes ever larger blocks from its heaps once some were freed, a
+ * heap for each thread, and keeps what lies between those in use.
+ */
+enum { LARGE = 64 << 10, HEAPS = 4 };
+
 void daemon_init(struct daemon *d, const char *program)
 {
+	mallopt(M_MMAP_THRESHOLD, LARGE);
+	mallopt(M_ARENA_MAX, HEAPS);
 	d->program = program;
 	d->to_parent = -1;
 }

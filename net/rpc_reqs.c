@@ -32,13 +32,40 @@ static size_t size_of(const struct rpc_in *in)
 	return (size_t)RPC_HEADER + in->body_len + in->bulk_len;
 }
 
+/* Asked only while requests of this connection are under way; it is looked at
+ * again as each of them ends, so nobody has to be woken by another connection.
+ * One whose other end does not read its answers leaves most to the others. */
+static int over_budget(const struct rpc *c, size_t size)
+{
+	const struct rpc_budget *b = c->ops->budget;
+	size_t own = c->load[1].bytes;
+
+	return b && (own + size > b->most / RPC_BUDGET_SHARE ||
+		     __atomic_load_n(&b->bytes, __ATOMIC_RELAXED) + size >
+			     b->most);
+}
+
+/* @r counts for so many bytes more (or less). */
+static void count(struct rpc *c, struct req *r, ssize_t by)
+{
+	struct rpc_budget *b = c->ops->budget;
+
+	r->size += by;
+	c->load[r->pub.number != 0].bytes += by;
+	if (b)
+		__atomic_add_fetch(&b->bytes, by, __ATOMIC_RELAXED);
+}
+
 int rpc_reqs_room(const struct rpc *c, const struct rpc_in *in)
 {
 	const struct rpc_load *load = &c->load[in->number != 0];
 
 	if (!load->n)
 		return 1;
-	return load->n < RPC_INBOUND_MAX && c->unread < RPC_UNREAD_MAX && load->bytes < RPC_INBOUND_BYTES &&
+	if (over_budget(c, size_of(in)))
+		return 0;
+	return load->n < RPC_INBOUND_MAX && c->unread < RPC_UNREAD_MAX &&
+	       load->bytes < RPC_INBOUND_BYTES &&
 	       size_of(in) <= RPC_INBOUND_BYTES - load->bytes;
 }
 
@@ -48,7 +75,7 @@ static void req_gone(struct rpc *c, struct rpc_frame *f)
 	struct rpc_load *load = &c->load[r->pub.number != 0];
 
 	load->n--;
-	load->bytes -= r->size;
+	count(c, r, -(ssize_t)r->size);
 	c->unread -= r->answer;
 	rpc_frame_fini(f);
 	if (r->gone)
@@ -75,9 +102,8 @@ int rpc_reqs_deliver(struct rpc *c, struct rpc_in *in)
 		.bulk = in->bulk,
 	};
 	r->frame.gone = req_gone;
-	r->size = size_of(in);
 	load->n++;
-	load->bytes += r->size;
+	count(c, r, (ssize_t)size_of(in));
 	in->body = in->bulk = NULL;
 	if (c->ops->request)
 		c->ops->request(c, &r->pub, c->arg);
@@ -96,6 +122,10 @@ static void finish(struct rpc *c, struct req *r)
 	}
 	r->answer = rpc_frame_size(&r->frame);
 	c->unread += r->answer;
+	/* what came with it is gone; now the answer's bytes count */
+	if (c->ops->budget)
+		count(c, r, (ssize_t)rpc_frame_size(&r->frame) -
+				    (ssize_t)r->size);
 	rpc_out_queue(c, &r->frame, r->pub.number);
 }
 

@@ -2,6 +2,8 @@
  * bench_ns -- how many namespace operations a second on a file database.
  *
  *   bench_ns [FILES [DIR]]      default 20000 files, database in /tmp
+ *   bench_ns --fill FILES DB    so many files into psptrackerd's database DB;
+ *                               prints the first of their chunks' ids
  *
  * Batches of BATCH operations, each a transaction without waiting for the
  * disk, as psptrackerd commits them.
@@ -168,27 +170,62 @@ static void make_dirs(void)
 	must(db_commit(db, 1), "commit");
 }
 
-int main(int argc, char **argv)
+static int open_all(const char *path)
 {
 	struct ns_config cfg = { .slot_size = SLOT };
-	char dir[4096], path[4200], why[1024];
+	char why[1024];
 
+	dirs = calloc(files / PER_DIR + 1, sizeof(*dirs));
+	inos = calloc(files + 1, sizeof(*inos));
+	if (!files || !dirs || !inos) {
+		fprintf(stderr, "bench_ns: %llu files?\n",
+			(unsigned long long)files);
+		return -1;
+	}
+	if (db_open(&db, path, why, sizeof(why))) {
+		fprintf(stderr, "bench_ns: %s\n", why);
+		return -1;
+	}
+	must(ns_open(&ns, db, &cfg, now()), "ns_open");
+	make_dirs();
+	return 0;
+}
+
+static void close_all(void)
+{
+	ns_close(ns);
+	db_close(db);
+	free(dirs);
+	free(inos);
+}
+
+static int fill(const char *n, const char *path)
+{
+	files = strtoull(n, NULL, 10);
+	if (open_all(path))
+		return 1;
+	run("mknod + commit", make_and_commit);
+	printf("%llu\n", (unsigned long long)first_id);
+	close_all();
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	char dir[4096], path[4200];
+
+	if (argc == 4 && !strcmp(argv[1], "--fill"))
+		return fill(argv[2], argv[3]);
 	files = argc > 1 ? strtoull(argv[1], NULL, 10) : 20000;
 	snprintf(dir, sizeof(dir), "%s/bench_ns.XXXXXX",
 		 argc > 2 ? argv[2] : "/tmp");
-	dirs = calloc(files / PER_DIR + 1, sizeof(*dirs));
-	inos = calloc(files + 1, sizeof(*inos));
-	if (!files || !dirs || !inos || !mkdtemp(dir)) {
+	if (!mkdtemp(dir)) {
 		perror("bench_ns");
 		return 1;
 	}
 	snprintf(path, sizeof(path), "%s/db", dir);
-	if (db_open(&db, path, why, sizeof(why))) {
-		fprintf(stderr, "bench_ns: %s\n", why);
+	if (open_all(path))
 		return 1;
-	}
-	must(ns_open(&ns, db, &cfg, now()), "ns_open");
-	make_dirs();
 	run("mknod + commit", make_and_commit);
 	run("lookup", look_up);
 	run("getattr", get_attr);
@@ -198,11 +235,8 @@ int main(int argc, char **argv)
 	first_id += files;
 	run("mknod", make);
 	run("commit", commit);
-	ns_close(ns);
-	db_close(db);
+	close_all();
 	unlink(path);
 	rmdir(dir);
-	free(dirs);
-	free(inos);
 	return 0;
 }

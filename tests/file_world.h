@@ -698,7 +698,7 @@ static inline void world_up(unsigned seed)
 		world.files[i].attr = (struct m_attr){
 			.ino = i + 1, .mode = 0100644, .nlink = 1,
 			.slot_size = SLOT, .version = 1 };
-	CHECK(!cache_new(&world.cache, 256 << 10));
+	CHECK(!cache_new(&world.cache, 256 << 10, SIZE_MAX));
 	CHECK(!loop_new(&world.loop, "test"));
 	CHECK(!pthread_create(&world.thread, NULL, world_thread, NULL));
 	world_files(1 << 20, 50);

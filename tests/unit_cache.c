@@ -62,7 +62,7 @@ static void test_oldest_goes(void **state)
 	struct cache *c;
 
 	(void)state;
-	assert_int_equal(cache_new(&c, 300), 0);
+	assert_int_equal(cache_new(&c, 300, SIZE_MAX), 0);
 	put(c, 1, 100);
 	put(c, 2, 100);
 	put(c, 3, 100);
@@ -88,7 +88,7 @@ static void test_references(void **state)
 	struct cache *c;
 
 	(void)state;
-	assert_int_equal(cache_new(&c, 150), 0);
+	assert_int_equal(cache_new(&c, 150, SIZE_MAX), 0);
 	cache_put(c, 1, b);
 	assert_int_equal(b->refs, 2);
 	held = cache_get(c, 1);
@@ -103,6 +103,37 @@ static void test_references(void **state)
 	cache_free(c);
 	assert_int_equal(b->refs, 1);
 	buf_unref(b);
+}
+
+/* What others have of memory the cache does without. */
+static void test_room_for_what_is_under_way(void **state)
+{
+	const size_t size = 1 << 20, before = buf_in_use();
+	struct buf *dirty[8];
+	struct cache *c;
+
+	(void)state;
+	assert_int_equal(cache_new(&c, 6 * size, before + 8 * size + 8192), 0);
+	for (uint64_t id = 1; id <= 6; id++)
+		put(c, id, size);
+	assert_int_equal(cache_bytes(c), 6 * size);
+	for (int i = 0; i < 4; i++)
+		dirty[i] = make(0, size);
+	cache_trim(c);
+	assert_int_equal(cache_bytes(c), 4 * size);
+	assert_false(has(c, 2));
+	assert_true(has(c, 3));
+	for (int i = 4; i < 8; i++)
+		dirty[i] = make(0, size);
+	put(c, 7, size);
+	assert_int_equal(cache_bytes(c), 0);
+	for (int i = 0; i < 8; i++)
+		buf_unref(dirty[i]);
+	for (uint64_t id = 1; id <= 9; id++)
+		put(c, id, size);
+	assert_int_equal(cache_bytes(c), 6 * size);
+	cache_free(c);
+	assert_int_equal(buf_in_use(), before);
 }
 
 /* Most recent first. */
@@ -154,7 +185,7 @@ static void test_model(void **state)
 	struct cache *c;
 
 	(void)state;
-	assert_int_equal(cache_new(&c, LIMIT), 0);
+	assert_int_equal(cache_new(&c, LIMIT, SIZE_MAX), 0);
 	for (int i = 0; i < STEPS; i++) {
 		uint64_t id = 1 + below(IDS);
 		size_t cap;
@@ -226,7 +257,7 @@ static void test_threads(void **state)
 	struct cache *c;
 
 	(void)state;
-	assert_int_equal(cache_new(&c, LIMIT), 0);
+	assert_int_equal(cache_new(&c, LIMIT, SIZE_MAX), 0);
 	for (int i = 0; i < 8; i++)
 		assert_int_equal(pthread_create(&t[i], NULL, hammer, c), 0);
 	for (int i = 0; i < 8; i++) {
@@ -244,6 +275,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_oldest_goes),
 		cmocka_unit_test(test_references),
+		cmocka_unit_test(test_room_for_what_is_under_way),
 		cmocka_unit_test(test_model),
 		cmocka_unit_test(test_threads),
 	};

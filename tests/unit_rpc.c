@@ -383,6 +383,60 @@ static void back_pressure(void **state)
 	client_close(&k);
 }
 
+/* Connections with a budget: each has its share, all together keep to it, each
+ * gets on, and of answers that nobody reads no more than that are made. */
+static void budget(void **state)
+{
+	enum { CLIENTS = 8, N = 40, SIZE = 64 << 10, SHARE = 4, MOST = 16 };
+	/* headers and bodies count, too */
+	struct rpc_budget b = { .most = MOST * (SIZE + 1024) };
+	static struct result r[CLIENTS][N];
+	static struct client k[CLIENTS];
+	struct rpc_ops ops = rig_ops;
+	struct addr first = rig.at;
+	struct rpc_listener *l;
+	struct buf *bulk = bulk_of(SIZE, 9);
+	int done = 0, most = 0, n;
+
+	(void)state;
+	ops.budget = &b;
+	assert_int_equal(addr_from_ip(RIG_IP, sizeof(RIG_IP) - 1,
+				      RIG_PORT + 1, &rig.at), 0);
+	assert_int_equal(rpc_listen(&l, rig.loops, RIG_LOOPS, &rig.server,
+				    &rig.at, &ops, &rig), 0);
+	for (int i = 0; i < CLIENTS; i++)
+		client_open(&k[i], &rig);
+	for (int j = 0; j < N; j++)
+		call_start(&k[0], &r[0][j], T_DEFER, NULL, bulk, RIG_CALL_MS);
+	while (rig_deferred(&rig) < SHARE)
+		sleep_ms(1);
+	sleep_ms(50);			/* time for one too many to come */
+	assert_int_equal(rig_deferred(&rig), SHARE);
+	for (int i = 1; i < CLIENTS; i++)
+		for (int j = 0; j < N; j++)
+			call_start(&k[i], &r[i][j], T_DEFER, NULL, bulk,
+				   RIG_CALL_MS);
+	while (done < CLIENTS * N) {
+		sleep_ms(20);
+		n = rig_deferred(&rig);
+		most = n > most ? n : most;
+		done += rig_release(&rig);
+	}
+	assert_in_range(most, MOST / 2, MOST + CLIENTS);
+	for (int i = 0; i < CLIENTS; i++) {
+		for (int j = 0; j < N; j++) {
+			must_wait(&r[i][j].over);
+			assert_int_equal(r[i][j].err, 0);
+			result_fini(&r[i][j]);
+		}
+		client_close(&k[i]);
+	}
+	rpc_listener_free(l);
+	assert_int_equal(b.bytes, 0);
+	buf_unref(bulk);
+	rig.at = first;
+}
+
 /* As many bytes as the window holds go both ways at once: neither end may
  * stop reading answers because of the other's requests. */
 static void no_deadlock_when_both_are_full(void **state)
@@ -423,6 +477,7 @@ int main(void)
 		rpc_test(deadline),
 		rpc_test(deadline_while_waiting),
 		rpc_test(back_pressure),
+		rpc_test(budget),
 		rpc_test(no_deadlock_when_both_are_full),
 	};
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from callers import ALL, SECOND, frozen, on_fuse_in_d, resume, start_all, state, works, works_alone
+from callers import ALL, SECOND, frozen, on_fuse_in_d, resume, start_all, state, wchan, works, works_alone
 from swarm import SLOWER, alive_mount, end, mounted, run, wait_for
 
 
@@ -42,6 +42,37 @@ def test_end_while_calls_wait(make_swarm, callers, how):
     if how != "kill":
         assert not mounted(a.mnt)
     a.start()
+    works(s)
+
+
+def tasks_in(pid, where):
+    return any(wchan(f"{pid}/task/{t}") == where for t in os.listdir(f"/proc/{pid}/task"))
+
+
+def test_killed_while_it_tells_the_kernel(make_swarm, callers):
+    """That thread waits for a lock in there, whose holder waits for the daemon: kill -9 ends both all the same."""
+    s = make_swarm(peers=3, peer_options=dict(timeout=60))
+    _, b, c = s.peers
+    os.mkdir(b.path("d"))
+    open(b.path("d/f"), "w").close()
+    os.stat(b.path("d/f"))
+    creator = callers("os.kill(os.getpid(), signal.SIGSTOP)\ngo()\n"
+                      "call(os.open, path + '/new', os.O_CREAT | os.O_WRONLY)", b.path("d"))
+    wait_for(lambda: state(creator.proc.pid) == "T", "it to stop itself", 10)
+    with frozen(c.proc):                # so that after a restart nothing changes before its leases have ended
+        s.kill_tracker()
+        resume({"create": creator})
+        s.start_tracker()
+        wait_for(lambda: tasks_in(b.proc.pid, "fuse_reverse_inval_entry"), "the kernel to be told", 8)
+        b.proc.kill()
+        try:
+            creator.sent = time.monotonic()
+            assert creator.says(SECOND) in ("ENOTCONN", "ECONNABORTED")
+            b.proc.wait(SECOND)
+        finally:
+            run("umount", "-f", b.mnt, check=False)     # else nothing would end them
+    run("umount", "-l", b.mnt, check=False)
+    b.start()
     works(s)
 
 

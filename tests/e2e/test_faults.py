@@ -43,20 +43,6 @@ class Copy(threading.Thread):
         assert self.done.returncode == 0, self.done.stdout[-2000:]
 
 
-def test_tracker_killed_and_restarted_during_a_copy(make_swarm, tree):
-    s = make_swarm(peers=2)
-    a, b = s.peers
-    cp = Copy(tree, a.path("copy"))
-    for _ in range(3):
-        time.sleep(0.4)
-        s.kill_tracker()
-        time.sleep(0.3)
-        s.start_tracker()
-    cp.finish()
-    same_trees(tree, b.path("copy"))
-    assert s.status()["missing_chunks"] == 0
-
-
 def test_tracker_stopped_cleanly_and_restarted(make_swarm):
     s = make_swarm(peers=2)
     a, b = s.peers
@@ -78,37 +64,6 @@ def test_peer_killed_during_a_copy(make_swarm, tree):
     same_trees(tree, b.path("copy"))
     c.start()
     same_trees(tree, c.path("copy"))
-
-
-def test_writer_killed_during_a_copy(make_swarm, tree):
-    """What close() had returned for is there, whole."""
-    s = make_swarm(peers=3)
-    a, b, _ = s.peers
-    closed = []
-
-    def copy_files():
-        for where, _, files in os.walk(tree):
-            for f in files:
-                src = os.path.join(where, f)
-                data = open(src, "rb").read()
-                try:
-                    with open(a.path(f"{os.path.basename(where)}-{f}"), "wb") as out:
-                        out.write(data)
-                except OSError:
-                    return
-                closed.append((f"{os.path.basename(where)}-{f}", data))
-    t = threading.Thread(target=copy_files)
-    t.start()
-    wait_for(lambda: len(closed) > 40, "40 files")
-    a.kill()
-    t.join(60)
-    assert not t.is_alive()
-    assert len(closed) > 40
-    for name, data in closed:
-        assert open(b.path(name), "rb").read() == data, name
-    a.start()
-    for name, data in closed:
-        assert open(a.path(name), "rb").read() == data, name
 
 
 def test_write_with_too_few_peers_then_repair(make_swarm):
