@@ -33,7 +33,7 @@ int cache_new(struct cache **out, size_t limit_bytes, size_t total_bytes)
 	if (!c)
 		return -ENOMEM;
 	c->limit = limit_bytes;
-	c->total = total_bytes;
+	c->total = total_bytes > limit_bytes ? total_bytes : limit_bytes;
 	pthread_mutex_init(&c->lock, NULL);
 	TAILQ_INIT(&c->lru);
 	*out = c;

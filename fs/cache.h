@@ -19,7 +19,7 @@
 
 struct cache;
 
-/* @total_bytes: at least the limit. */
+/* @total_bytes: less than the limit means as much. */
 int cache_new(struct cache **out, size_t limit_bytes, size_t total_bytes);
 void cache_free(struct cache *c);
 /* A new reference, or NULL.  Counts as use. */

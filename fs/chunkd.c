@@ -58,6 +58,7 @@ static void on_up(struct rpc *c, void *arg)
 
 static void op_free(struct chunkd_op *op)
 {
+	buf_unref(op->came);
 	free(op->ids);
 	free(op);
 }

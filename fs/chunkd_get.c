@@ -23,6 +23,7 @@ struct chunkd_coming {
 	struct loop_work work;
 	struct loop_timer *timer;
 	int err;
+	struct buf *buf;
 };
 
 /* ----------------------------------------------------------- answering */
@@ -108,10 +109,13 @@ static void on_came_home(struct loop_work *w)
 	struct chunkd *cd = c->cd;
 	struct chunkd_op *op = c->op ? leave(c) : NULL;
 
-	if (op && c->err)
+	if (op && c->err) {
 		chunkd_op_fail(op, c->err);
-	else if (op)
+	} else if (op) {
+		op->came = buf_ref(c->buf);
 		chunkd_turn_take(op);
+	}
+	buf_unref(c->buf);
 	free(c);
 	gate_leave(&cd->gate);
 }
@@ -120,8 +124,9 @@ static void on_came(void *arg, int err, struct buf *b)
 {
 	struct chunkd_coming *c = arg;
 
-	(void)b;	/* it is in memory now, or in the store */
 	c->err = err;
+	if (!err)
+		c->buf = buf_ref(b);
 	loop_post(c->loop, &c->work);
 }
 
@@ -161,7 +166,14 @@ void chunkd_get_down(struct chunkd_conn *k)
 void chunkd_get(struct chunkd_op *op)
 {
 	const struct parts *parts = op->conn->cd->parts;
+	struct chunk_meta m = { .chunk = op->meta.chunk };
 
+	if (op->came) {		/* the rule of the cache: its MD5 is behind it */
+		m.len = (uint32_t)op->came->len;
+		memcpy(m.md5, op->came->data + m.len, MD5_LEN);
+		on_read(op, 0, &m, op->came);
+		return;
+	}
 	if (!store_has(parts->store, op->meta.chunk) && wait_for(op))
 		return;
 	shelf_read(parts, op->meta.chunk, SHELF_SERVE, on_read, op);

@@ -27,6 +27,7 @@ struct chunkd_op {		/* one request in work */
 	struct loop_work work;
 	TAILQ_ENTRY(chunkd_op) wait;
 	uint32_t num;		/* of a get: who asks; 0: unknown */
+	struct buf *came;	/* likewise: what it waited for, or NULL */
 	uint32_t asked[CHUNKD_ASKED_MAX];	/* likewise: these, already */
 	uint32_t n_asked;
 	uint32_t cost, cost_out;	/* likewise: bytes, as it counts */

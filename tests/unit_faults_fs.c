@@ -45,7 +45,7 @@ static void cache_round(void *arg)
 
 	(void)arg;
 	faults_on();
-	err = cache_new(&c, 1 << 20);
+	err = cache_new(&c, 1 << 20, SIZE_MAX);
 	if (!faults_off())
 		assert_int_equal(err, 0);
 	if (err)

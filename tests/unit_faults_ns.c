@@ -183,7 +183,7 @@ static int op_drop(void)
 {
 	struct ns_now late = { 2000000, 0 };
 	uint64_t ids[8];
-	int n = ns_garbage_due(f.ns, late, ids, 8);
+	int n = ns_garbage_due(f.ns, late, (struct ns_now){ INT64_MAX, 0 }, ids, 8);
 
 	return n <= 0 ? n : ns_garbage_drop(f.ns, ids, n);
 }

@@ -457,6 +457,7 @@ static void garbage_waits_and_goes(void **state)
 	uint64_t ino = fix_file(f, 1, "f"), out[4];
 	struct m_push p[] = { fix_push(f, 0, 0, 64), fix_push(f, 1, 0, 64),
 			      fix_push(f, 2, 0, 64) };
+	const struct ns_now never = { INT64_MAX, 0 };
 	struct ns_now first, last = { 1000000, UINT32_MAX };
 	struct m_chunk c;
 
@@ -464,18 +465,18 @@ static void garbage_waits_and_goes(void **state)
 	assert_int_equal(fix_truncate(f, ino, 128), 0);
 	first = (struct ns_now){ 1000000, f->tick };
 	assert_int_equal(fix_truncate(f, ino, 64), 0);
-	assert_int_equal(ns_garbage_due(f->ns, first, out, 4), 0);
+	assert_int_equal(ns_garbage_due(f->ns, first, never, out, 4), 0);
 	first.ns++;
-	assert_int_equal(ns_garbage_due(f->ns, first, out, 4), 1);
+	assert_int_equal(ns_garbage_due(f->ns, first, never, out, 4), 1);
 	assert_int_equal(out[0], p[2].chunk);
-	assert_int_equal(ns_garbage_due(f->ns, last, out, 4), 2);
+	assert_int_equal(ns_garbage_due(f->ns, last, never, out, 4), 2);
 	assert_int_equal(out[1], p[1].chunk);
-	assert_int_equal(ns_garbage_due(f->ns, last, out, 1), 1);
+	assert_int_equal(ns_garbage_due(f->ns, last, never, out, 1), 1);
 	last.s--;
-	assert_int_equal(ns_garbage_due(f->ns, last, out, 4), 0);
+	assert_int_equal(ns_garbage_due(f->ns, last, never, out, 4), 0);
 	last.s++;
 	/* one of them is named again: none is dropped */
-	assert_int_equal(ns_garbage_due(f->ns, last, out, 4), 2);
+	assert_int_equal(ns_garbage_due(f->ns, last, never, out, 4), 2);
 	assert_int_equal(fix_commit(f, ino, &p[1], 1, NULL), 0);
 	assert_int_equal(ns_garbage_drop(f->ns, out, 2), -EBUSY);
 	assert_int_equal(fix_garbage(f), 1);

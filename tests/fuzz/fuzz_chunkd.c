@@ -24,6 +24,7 @@ static struct {
 	struct chunkd_conn *conn;
 	struct chunkd_op *gets[CHUNKD_GETS_MAX];	/* in work */
 	size_t n_gets;
+	struct loop_work *posted;	/* newest first */
 	unsigned asked, ended;
 	int full;
 } world;
@@ -65,6 +66,23 @@ static void pretend_get(struct chunkd_op *op)
 	world.gets[world.n_gets++] = op;
 }
 
+static void pretend_post(struct loop_work *w)
+{
+	w->next = world.posted;
+	world.posted = w;
+}
+
+/* What was posted runs, and what that posts. */
+static void settle(void)
+{
+	struct loop_work *w;
+
+	while ((w = world.posted)) {
+		world.posted = w->next;
+		w->fn(w);
+	}
+}
+
 /* Answered, or let go. */
 static void pretend_end(struct rpc_req *q)
 {
@@ -84,7 +102,7 @@ static void pretend_reply(struct rpc_req *q, struct wr *body)
 
 #define hasher_submit(h, j) ((void)(h), pretend_hash(j))
 #define pool_run(p, w) ((void)(p), (w)->fn(w))
-#define loop_post(l, w) ((void)(l), (w)->fn(w))
+#define loop_post(l, w) ((void)(l), pretend_post(w))
 #define store_put(s, m, data, kind, sync)                                     \
 	((void)(s), (void)(sync), pretend_put(m, data, op->req->bulk, kind))
 #define store_sync(s, ids, n) ((void)(s), pretend_sync(ids, n))
@@ -98,13 +116,28 @@ static void pretend_reply(struct rpc_req *q, struct wr *body)
 #define rpc_fail(q, err, ...) ((void)(err), pretend_end(q))
 #define rpc_req_free(q) pretend_end(q)
 #define rpc_unref(c) ((void)(c))
+#define cache_trim(c) ((void)(c))
+#define rpc_sent_ms(c) ((void)(c), now_ms())
+#define rpc_send(c, type, w) ((void)(c), (void)(type), wr_fini(w))
 #define chunkd_get(op) pretend_get(op)
+#define chunkd_get_busy(op, ask, n) pretend_busy(op, ask, n)
+#define chunkd_get_down(k) ((void)(k))
 #define chunkd_verify(op) chunkd_op_fail(op, -ENOENT)
 
 static const struct addr somebody = { .ss = { .ss_family = AF_INET } };
 
+static void pretend_busy(struct chunkd_op *op, const uint32_t *ask, uint32_t n)
+{
+	MUST(n && n <= SERVED_EACH);
+	for (uint32_t i = 0; i < n; i++)
+		MUST(ask[i] && ask[i] != op->num);
+	pretend_end(op->req);
+	chunkd_op_end(op);
+}
+
 #include "chunkd.c"
 #include "chunkd_put.c"
+#include "chunkd_turn.c"
 
 /* ------------------------------------------------------------------- steps */
 
@@ -163,6 +196,7 @@ static void request(struct rd *r, enum what what, unsigned flags)
 	world.full = flags & DISK_FULL;
 	world.asked++;
 	on_request(NULL, q, world.conn);
+	settle();
 }
 
 /* The get that is in work longest was answered. */
@@ -175,11 +209,14 @@ static void got(void)
 	world.n_gets--;
 	memmove(world.gets, world.gets + 1, world.n_gets * sizeof(op));
 	served_add(&world.cd.served, op->meta.chunk, op->num + 1);
+	chunkd_turn_out(op, (uint32_t)op->meta.chunk % CHUNKD_OUT_MAX);
 	pretend_end(op->req);
+	chunkd_turn_over(op);
 	chunkd_op_end(op);
+	settle();
 }
 
-static void begin(void)
+static void begin_world(void)
 {
 	fuzz_quiet();
 	memset(&world, 0, sizeof(world));
@@ -190,6 +227,7 @@ static void begin(void)
 	served_init(&world.cd.served);
 	pthread_mutex_init(&world.cd.lock, NULL);
 	LIST_INIT(&world.cd.conns);
+	TAILQ_INIT(&world.cd.ring);
 	MUST(!gate_enter(&world.cd.gate));
 	world.conn = calloc(1, sizeof(*world.conn));
 	MUST(world.conn);
@@ -199,11 +237,12 @@ static void begin(void)
 }
 
 /* Half of the gets are answered, then the connection breaks. */
-static void end(void)
+static void end_world(void)
 {
 	for (size_t n = world.n_gets / 2; n; n--)
 		got();
 	on_down(NULL, -ECONNRESET, world.conn);
+	settle();
 	while (world.n_gets)
 		got();
 	MUST(world.ended == world.asked && LIST_EMPTY(&world.cd.conns));
@@ -217,7 +256,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
 	struct rd r;
 
-	begin();
+	begin_world();
 	rd_init(&r, p, n);
 	for (int i = 0; i < STEPS_MOST && rd_left(&r); i++) {
 		enum what what = rd_u8(&r) % N_WHAT;
@@ -228,7 +267,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		else
 			request(&r, what, flags);
 	}
-	end();
+	end_world();
 	return 0;
 }
 

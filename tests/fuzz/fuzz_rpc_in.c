@@ -126,7 +126,8 @@ static void check_end(const struct rpc *c, int err)
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-	struct rpc c = { .state = RPC_UP };
+	static const struct rpc_ops ops;
+	struct rpc c = { .state = RPC_UP, .ops = &ops };
 	struct rd r;
 	int err = 0;
 
