@@ -113,6 +113,20 @@ struct health {
 	struct spell vanished;		/* chunks, since then */
 };
 
+#define AHEAD_FDS 64
+
+/* Files that the disk is to begin with; see store_ahead.c. */
+struct ahead {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	pthread_t thread;
+	int runs;
+	/* guarded by lock */
+	int fds[AHEAD_FDS];	/* a ring */
+	unsigned first, n;
+	int stop;
+};
+
 struct store {
 	/* fixed after store_open() */
 	char *path;		/* as people know it */
@@ -135,6 +149,7 @@ struct store {
 	struct dir_sync dirs[STORE_DIRS + 1];	/* the last: chunks/ itself */
 
 	struct journal journal;
+	struct ahead ahead;
 	struct health health;
 };
 
@@ -201,6 +216,12 @@ int io_set_kind(struct store *s, const struct copy *c, enum copy_kind kind);
 /* Move @path (in directory @at) to quarantine/ under @name and a random
  * suffix. */
 int io_quarantine(struct store *s, int at, const char *path, const char *name);
+
+/* --- store_ahead.c --- */
+void ahead_init(struct store *s);
+void ahead_fini(struct store *s);
+/* The file will hardly change any more: the disk may begin with it. */
+void ahead_begin(struct store *s, int fd);
 
 /* --- store_sync.c --- */
 int sync_dir(struct store *s, unsigned dir);

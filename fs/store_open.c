@@ -358,6 +358,7 @@ int store_open(struct store **out, const char *dir, uint64_t capacity,
 	index_init(s);
 	journal_init(s);
 	health_init(s);
+	ahead_init(s);
 	err = open_dir(s, &o);
 	if (!err)
 		err = take_lock(s, &o);
@@ -397,6 +398,7 @@ void store_close(struct store *s)
 {
 	if (!s)
 		return;
+	ahead_fini(s);
 	journal_fini(s);
 	index_fini(s);
 	close_fd(s->tmp_fd);
