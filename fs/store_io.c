@@ -153,7 +153,7 @@ int io_put(struct store *s, const struct chunk_meta *m, const void *data,
 	err = write_all(fd, v, 2);
 	if (!err && sync && fdatasync(fd))
 		err = -errno;
-	if (!err && !sync && m->len > STORE_SMALL)
+	if (!err && !sync && kind == COPY_REPLICA && m->len > STORE_SMALL)
 		ahead_begin(s, fd);
 	if (close(fd) && !err)
 		err = -errno;

@@ -8,6 +8,7 @@ time limit.  The last line is "N passed, N failed, N skipped"; the exit code
 is 1 when anything failed or nothing ran.
 """
 import argparse
+import concurrent.futures
 import os
 import re
 import subprocess
@@ -21,7 +22,7 @@ PYTEST_LIMIT_S = 1800   # all of pytest
 
 
 def run_unit(build, name):
-    """(passed, failed) of one program; its output only when it failed."""
+    """What to print, passed, failed of one program; its output only when it failed."""
     path = os.path.join(build, "tests", name)
     limit = LIMIT_S * sanitize.slower(build)
     start = time.time()
@@ -40,11 +41,10 @@ def run_unit(build, name):
     if code != 0 and failed == 0:
         failed = 1
     word = "ok" if code == 0 and failed == 0 else f"FAILED ({code})"
-    print(f"{name:24} {passed:4} passed {time.time() - start:7.1f} s  {word}",
-          flush=True)
+    text = f"{name:24} {passed:4} passed {time.time() - start:7.1f} s  {word}"
     if word != "ok":
-        print(out[-20000:], flush=True)
-    return passed, failed
+        text += "\n" + out[-20000:]
+    return text, passed, failed
 
 
 def run_pytest(path, build):
@@ -83,9 +83,11 @@ def main():
     args = p.parse_args()
     sanitize.ask()
     passed = failed = skipped = 0
-    for name in args.names:
-        ok, bad = run_unit(args.build, name)
-        passed, failed = passed + ok, failed + bad
+    # Each has ports of its own, and most of them wait more than they work.
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for text, ok, bad in pool.map(lambda name: run_unit(args.build, name), args.names):
+            print(text, flush=True)
+            passed, failed = passed + ok, failed + bad
     if args.pytest:
         ok, bad, skip = run_pytest(args.pytest, args.build)
         passed, failed, skipped = passed + ok, failed + bad, skipped + skip
