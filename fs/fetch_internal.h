@@ -28,7 +28,7 @@
 #define FETCH_GET_MS 10000	/* the deadline of one request to a peer */
 #define FETCH_LOOK_MS 100	/* between looks at who was asked */
 #define FETCH_RELAY UINT32_MAX	/* as the number of a source: the tracker */
-#define FETCH_KEEP_MAX 64	/* cached copies being written at once */
+#define FETCH_KEEP_BYTES (16u << 20)	/* of cached copies being written */
 
 struct fetch_waiter {
 	STAILQ_ENTRY(fetch_waiter) next;
@@ -46,7 +46,7 @@ struct fetch {
 	/* guarded by lock */
 	struct flight *flights;		/* uthash by id */
 	struct source_budget budget;
-	unsigned keeping;
+	uint64_t keeping;	/* bytes; one copy at least is kept */
 };
 
 struct flight {

@@ -2,8 +2,8 @@
  * fetch_keep -- what was fetched from a peer is kept and announced, so that
  * every reader becomes a source.
  *
- * Only as far as the disk keeps up: beyond FETCH_KEEP_MAX at once a chunk is
- * not kept.  One that replaces a corrupt copy is kept as what that was.
+ * Only as far as the disk keeps up: while FETCH_KEEP_BYTES are being written a
+ * chunk is not kept.  One that replaces a corrupt copy is kept as what that was.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -22,6 +22,13 @@ struct keep {
 	enum copy_kind kind;
 };
 
+static void kept(struct fetch *ft, uint32_t len)
+{
+	pthread_mutex_lock(&ft->lock);
+	ft->keeping -= len;
+	pthread_mutex_unlock(&ft->lock);
+}
+
 static void write_copy(struct pool_work *w)
 {
 	struct keep *k = container_of(w, struct keep, work);
@@ -37,20 +44,18 @@ static void write_copy(struct pool_work *w)
 	if (kind)
 		link_have(ft->parts->link, id, (enum copy_kind)kind);
 	buf_unref(k->buf);
+	kept(ft, k->meta.len);
 	free(k);
-	pthread_mutex_lock(&ft->lock);
-	ft->keeping--;
-	pthread_mutex_unlock(&ft->lock);
 	gate_leave(&ft->gate);
 }
 
-static int may_keep(struct fetch *ft)
+static int may_keep(struct fetch *ft, uint32_t len)
 {
 	int may;
 
 	pthread_mutex_lock(&ft->lock);
-	may = ft->keeping < FETCH_KEEP_MAX;
-	ft->keeping += may != 0;
+	may = !ft->keeping || ft->keeping + len <= FETCH_KEEP_BYTES;
+	ft->keeping += may ? len : 0;
 	pthread_mutex_unlock(&ft->lock);
 	return may;
 }
@@ -60,13 +65,11 @@ void fetch_keep(struct flight *f, struct buf *buf)
 	struct fetch *ft = f->fetch;
 	struct keep *k;
 
-	if (!may_keep(ft))
+	if (!may_keep(ft, f->want.chunk.len))
 		return;
 	k = calloc(1, sizeof(*k));
 	if (!k) {
-		pthread_mutex_lock(&ft->lock);
-		ft->keeping--;
-		pthread_mutex_unlock(&ft->lock);
+		kept(ft, f->want.chunk.len);
 		return;
 	}
 	gate_enter_more(&ft->gate);

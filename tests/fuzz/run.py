@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Runs fuzz targets, one after the other, and ends with the counts.
+"""Runs fuzz targets, one on each processor, and ends with the counts.
 
   run.py --build DIR [--seconds N] NAME...
 
@@ -8,6 +8,7 @@ and what earlier runs found, in DIR/corpus/NAME.  An input that fails is left
 in DIR as NAME-crash-..., -leak-..., -timeout-... or -oom-....
 """
 import argparse
+import concurrent.futures
 import os
 import re
 import shutil
@@ -26,7 +27,7 @@ GRACE_S = 120           # for a target to end after its time
 
 
 def run(build, name, seconds):
-    """Did @name pass?  Its output is shown only when it did not."""
+    """What to print of @name, and whether it passed; its output only when it did not."""
     program = os.path.join(build, "fuzz", name)
     found = os.path.join(build, "corpus", name)
     os.makedirs(found, exist_ok=True)
@@ -51,13 +52,12 @@ def run(build, name, seconds):
         shutil.rmtree(tmp, ignore_errors=True)
     runs = re.search(r"number_of_executed_units: (\d+)", out)
     word = "ok" if code == 0 else f"FAILED ({code})"
-    print(f"{name:12} {int(runs.group(1)) if runs else 0:9} inputs  {word}",
-          flush=True)
+    text = f"{name:12} {int(runs.group(1)) if runs else 0:9} inputs  {word}"
     if code != 0:
-        print(out[-20000:])
+        text += "\n" + out[-20000:]
         for bad in re.findall(r"Test unit written to (\S+)", out):
-            print(f"again: {program} {bad}", flush=True)
-    return code == 0
+            text += f"\nagain: {program} {bad}"
+    return text, code == 0
 
 
 def main():
@@ -68,7 +68,11 @@ def main():
     args = p.parse_args()
     sanitize.ask()
     os.environ["ASAN_OPTIONS"] += ":quarantine_size_mb=64"
-    good = sum(run(args.build, name, args.seconds) for name in args.names)
+    good = 0
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for text, ok in pool.map(lambda name: run(args.build, name, args.seconds), args.names):
+            print(text, flush=True)
+            good += ok
     print(f"fuzz: {good} targets passed, {len(args.names) - good} failed")
     return 0 if good == len(args.names) else 1
 
