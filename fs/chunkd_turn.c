@@ -2,8 +2,8 @@
  * chunkd_turn -- whose get is served next.
  *
  * Happy path: a get is served as it comes.  When more bytes wait for TCP to
- * take them than CHUNKD_OUT_MAX, the line is what is short: then one whose chunk
- * was just served to others is told to ask them, so that each byte goes out
+ * take them than CHUNKD_OUT_MAX, the line is what is short: then one whose
+ * chunk was just served to others is told to ask them, so that each byte goes out
  * once before any goes twice; the rest wait, and the connections take turns,
  * so that a crowd gets different chunks to pass on.
  * Failure: a reader that takes nothing for CHUNKD_STALL_MS has no further
@@ -27,21 +27,26 @@ static int is_stalled(const struct chunkd_conn *k, uint64_t now)
 	return k->out_bytes && now >= moved + CHUNKD_STALL_MS;
 }
 
-static int may_begin(const struct chunkd_conn *k, uint64_t now)
+/* Has the connection had its share? */
+static int has_enough(const struct chunkd_conn *k, uint64_t now)
 {
-	const struct chunkd_conn *i;
+	return k->working >= CHUNKD_GETS_MAX ||
+	       k->out_bytes >= CHUNKD_OUT_EACH || is_stalled(k, now);
+}
+
+/* Is the line full, or the disk busy? */
+static int is_full(const struct chunkd *cd, uint64_t now)
+{
+	const struct chunkd_conn *k;
 	uint64_t work = 0, out = 0;
 
-	if (k->working >= CHUNKD_GETS_MAX || k->out_bytes >= CHUNKD_OUT_EACH ||
-	    is_stalled(k, now))
-		return 0;
-	LIST_FOREACH (i, &k->cd->conns, all) {
-		if (is_stalled(i, now))
+	LIST_FOREACH (k, &cd->conns, all) {
+		if (is_stalled(k, now))
 			continue;
-		work += i->work_bytes;
-		out += i->out_bytes;
+		work += k->work_bytes;
+		out += k->out_bytes;
 	}
-	return work < CHUNKD_WORK_MAX && out < CHUNKD_OUT_MAX;
+	return work >= CHUNKD_WORK_MAX || out >= CHUNKD_OUT_MAX;
 }
 
 static void begin(struct chunkd_op *op, uint64_t now)
@@ -122,40 +127,47 @@ void chunkd_turns(struct chunkd *cd)
 	struct chunkd_op *op;
 
 	pthread_mutex_lock(&cd->lock);
-	do {
-		op = NULL;
+	while (!TAILQ_EMPTY(&cd->ring) && !is_full(cd, now)) {
 		TAILQ_FOREACH (k, &cd->ring, turn)
-			if (may_begin(k, now))
+			if (!has_enough(k, now))
 				break;
-		if (k) {
-			op = dequeue(k);
-			begin(op, now);
-			/* Its connection is there as long as it is. */
-			op->work.fn = on_turn;
-			loop_post(rpc_loop(k->rpc), &op->work);
-		}
-	} while (op);
+		if (!k)
+			break;
+		op = dequeue(k);
+		begin(op, now);
+		/* Its connection is there as long as it is. */
+		op->work.fn = on_turn;
+		loop_post(rpc_loop(k->rpc), &op->work);
+	}
 	pthread_mutex_unlock(&cd->lock);
 }
 
 void chunkd_turn_take(struct chunkd_op *op)
 {
 	struct chunkd *cd = op->conn->cd;
-	uint32_t ask[SERVED_EACH], n = others(op, ask);
+	uint32_t ask[SERVED_EACH], n;
 	uint64_t now = now_ms();
 	int at_once;
 
 	pthread_mutex_lock(&cd->lock);
-	at_once = may_begin(op->conn, now) && TAILQ_EMPTY(&cd->ring);
+	at_once = TAILQ_EMPTY(&cd->ring) && !has_enough(op->conn, now) &&
+		  !is_full(cd, now);
 	if (at_once)
 		begin(op, now);
-	else if (!n)
-		enqueue(op);
 	pthread_mutex_unlock(&cd->lock);
-	if (at_once)
+	if (at_once) {
 		chunkd_get(op);
-	else if (n)
+		return;
+	}
+	n = others(op, ask);
+	if (n) {
 		chunkd_get_busy(op, ask, n);
+		return;
+	}
+	pthread_mutex_lock(&cd->lock);
+	enqueue(op);
+	pthread_mutex_unlock(&cd->lock);
+	chunkd_turns(cd);	/* there may be room by now */
 }
 
 void chunkd_turn_out(struct chunkd_op *op, uint32_t len)

@@ -5,9 +5,10 @@
  * Failure: an attempt that fails is followed at once by the next source, one
  * that takes long by one at the same time, if the budget of such extra
  * requests allows; and so is, whatever the budget, one at a peer that is mute.
- * When no source is left and none is out but at mute peers, the round is over: the tracker is
- * asked who holds the chunk (at first at once, then after a growing pause),
- * and all of them may be asked again, until the flight's deadline.
+ * When no source is left and none is out but at mute peers, the round is over:
+ * the tracker is asked who holds the chunk (at first at once, then after a
+ * growing pause), and all of them may be asked again, until the flight's
+ * deadline.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -266,7 +267,7 @@ static void on_look(void *arg)
 	loop_timer_free(f->timer);
 	f->timer = NULL;
 	choose(f);
-	if (!is_hopeful(f)) 
+	if (!is_hopeful(f))
 		go_on(f);
 	else if (now_ms() >= f->hedge_ms && flight_is_waited_for(f))
 		hedge(f);

@@ -3,7 +3,8 @@
  *
  * A handle reads in sequence while each read begins within AHEAD_SLACK of
  * where the last one ended (the kernel sends reads of one stream out of
- * order).  The window of slots asked for ahead grows quickly with each such read.
+ * order).  The window of slots asked for ahead grows quickly with each such
+ * read.
  */
 #include <string.h>
 

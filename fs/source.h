@@ -4,10 +4,10 @@
  *
  * Of those not yet tried, nor being asked: the ones that can be reached before
  * those that said that they are busy, these before the relay, that before those
- * that are mute or in backoff, the ones that never gave a bad copy before those that did, then
- * the fewest failures in this fetch, then the least outstanding bytes times
- * the usual time of an answer; chance decides between equals, so that a crowd
- * does not fall on one.
+ * that are mute or in backoff, the ones that never gave a bad copy before those
+ * that did, then the fewest failures in this fetch, then the least outstanding
+ * bytes times the usual time of an answer; chance decides between equals, so
+ * that a crowd does not fall on one.
  */
 #ifndef PSPFS_SOURCE_H
 #define PSPFS_SOURCE_H

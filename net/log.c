@@ -240,10 +240,11 @@ static int admit_rare(struct log_rare *r, uint64_t now, uint64_t hash)
 	return (int)held;
 }
 
-/* Whatever could move a terminal's cursor. */
-static void make_harmless(char *p)
+/* Without whatever could move a terminal's cursor. */
+static void format(char text[TEXT_LEN], const char *fmt, va_list ap)
 {
-	for (; *p; p++)
+	vsnprintf(text, TEXT_LEN, fmt, ap);
+	for (char *p = text; *p; p++)
 		if ((unsigned char)*p < ' ' || *p == 0x7f)
 			*p = '?';
 }
@@ -259,9 +260,8 @@ void log_rare_at(struct log_rare *r, enum log_level level, const char *fmt, ...)
 	if (level > __atomic_load_n(&most, __ATOMIC_RELAXED))
 		return;
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	format(text, fmt, ap);
 	va_end(ap);
-	make_harmless(text);
 	len = strlen(text);
 	clock_gettime(CLOCK_REALTIME, &now);
 	pthread_mutex_lock(&g.lock);
@@ -286,9 +286,8 @@ void log_at(enum log_level level, const char *file, int line, const char *fmt,
 	if (level > __atomic_load_n(&most, __ATOMIC_RELAXED))
 		return;
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	format(text, fmt, ap);
 	va_end(ap);
-	make_harmless(text);
 	clock_gettime(CLOCK_REALTIME, &now);
 	pthread_mutex_lock(&g.lock);
 	if (admit(&now, level, hash_text(file, line, text), text))

@@ -313,6 +313,16 @@ class Swarm:
             raise faults[0]
 
 
+def put(path, text):
+    with open(path, "w") as f:
+        f.write(text)
+
+
+def text(path):
+    with open(path) as f:
+        return f.read()
+
+
 def same_trees(a, b):
     done = run("diff", "-r", "--no-dereference", a, b, check=False, timeout=300)
     assert done.returncode == 0, done.stdout[:2000] + done.stderr[:2000]

@@ -11,7 +11,7 @@ import pytest
 
 from callers import frozen
 from small_disks import said
-from swarm import SLOWER, wait_for
+from swarm import SLOWER, put, text, wait_for
 
 DAY = 86400
 LIB = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
@@ -52,16 +52,6 @@ def swarm_with(make_swarm, prefixes, **kw):
         s.add_peer()
     s.prefix = []
     return s
-
-
-def put(path, text):
-    with open(path, "w") as f:
-        f.write(text)
-
-
-def text(path):
-    with open(path) as f:
-        return f.read()
 
 
 def tracker_log(s):

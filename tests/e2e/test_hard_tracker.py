@@ -9,7 +9,7 @@ import time
 import pytest
 
 from small_disks import Disk, said
-from swarm import SLOWER, program, run, wait_for
+from swarm import SLOWER, program, put, run, text, wait_for
 from test_errors import fails
 
 PROMPT = 2 * SLOWER
@@ -44,16 +44,6 @@ def error_of(fn, *args):
         err = e.errno
     assert time.monotonic() - t < PROMPT
     return err
-
-
-def put(path, text):
-    with open(path, "w") as f:
-        f.write(text)
-
-
-def text(path):
-    with open(path) as f:
-        return f.read()
 
 
 def fill(s, disk, top):
