@@ -164,7 +164,7 @@ static int put_again(struct store *s, const struct chunk_meta *m,
 	if (index_claim(s, m->chunk, &c))
 		return -EAGAIN;
 	fd = io_open(s, &c);
-	err = fd < 0 ? fd : io_read(s, fd, &c, NULL, &old);
+	err = fd < 0 ? fd : io_read(s, fd, &c, NULL, 0, &old);
 	if (fd >= 0)
 		close(fd);
 	if (err == -ENOENT || err == -EBADMSG) {
@@ -253,8 +253,8 @@ int store_put(struct store *s, const struct chunk_meta *m, const void *data,
 
 /* -------------------------------------------------------- other verbs */
 
-int store_get(struct store *s, uint64_t chunk, struct chunk_meta *m,
-	      struct buf **out)
+int store_get(struct store *s, uint64_t chunk, int direct,
+	      struct chunk_meta *m, struct buf **out)
 {
 	struct copy c;
 	struct buf *b;
@@ -263,8 +263,8 @@ int store_get(struct store *s, uint64_t chunk, struct chunk_meta *m,
 	fd = store_open_copy(s, chunk, &c);
 	if (fd < 0)
 		return fd;
-	b = buf_new(c.len + MD5_LEN);
-	err = b ? io_read(s, fd, &c, b->data, m) : -ENOMEM;
+	b = buf_new(direct ? io_room(store_size(c.len)) : c.len + MD5_LEN);
+	err = b ? io_read(s, fd, &c, b->data, direct, m) : -ENOMEM;
 	close(fd);
 	if (err) {
 		buf_unref(b);

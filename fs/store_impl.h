@@ -200,14 +200,23 @@ void index_add_quarantined(struct store *s, uint64_t bytes);
 void index_set_durable(struct store *s, const struct copy *c);
 
 /* --- store_io.c --- */
+#define IO_BLOCK 4096u		/* no disk has larger ones */
+
+/* @n in whole blocks. */
+static inline size_t io_room(size_t n)
+{
+	return (n + IO_BLOCK - 1) / IO_BLOCK * IO_BLOCK;
+}
+
 void io_name(char out[STORE_NAME_MAX], uint64_t id, enum copy_kind kind);
 /* Returns a descriptor or -errno. */
 int io_open(struct store *s, const struct copy *c);
 /* As store_read(). */
 int io_read_part(int fd, uint32_t at, void *data, uint32_t len, int now);
-/* Payload into @data (NULL: skip it) and the trailer, checked: 0, -errno. */
+/* Payload into @data (NULL: skip it) and the trailer, checked: 0, -errno.
+ * @direct as store_get(): @data has room for io_room(store_size(c->len)). */
 int io_read(struct store *s, int fd, const struct copy *c, void *data,
-	    struct chunk_meta *m);
+	    int direct, struct chunk_meta *m);
 /* Write to tmp/, sync if asked, publish under its name; cleans up. */
 int io_put(struct store *s, const struct chunk_meta *m, const void *data,
 	   enum copy_kind kind, int sync);

@@ -2,7 +2,8 @@
  * store_io -- one chunk's file.
  *
  * A put: create in tmp/, one writev of payload and trailer, fdatasync if
- * asked, rename into chunks/.  A get: one open, one preadv.  Anything that
+ * asked, rename into chunks/.  A get: one open, one preadv, straight from the
+ * disk if that was asked for and the kernel has nothing of it.  Anything that
  * fails half way leaves nothing but, at worst, a file in tmp/, which the next
  * store_open() removes.
  */
@@ -12,6 +13,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -85,17 +87,71 @@ static int write_all(int fd, struct iovec *v, int parts)
 	return 0;
 }
 
+/* Has the kernel the file in memory?  Chunks are written and read as a whole:
+ * the first page tells of all. */
+static int is_resident(int fd)
+{
+	unsigned char page = 1;
+	void *at = mmap(NULL, 1, PROT_READ, MAP_SHARED, fd, 0);
+
+	if (at == MAP_FAILED)
+		return 1;
+	if (mincore(at, 1, &page))
+		page = 1;
+	munmap(at, 1);
+	return page & 1;
+}
+
+/* From the disk straight into @data, which has room for whole blocks; -EINVAL:
+ * this file system or disk does not do that. */
+static int read_direct(int fd, uint8_t *data, size_t size)
+{
+	size_t room = io_room(size), done = 0;
+
+	if (fcntl(fd, F_SETFL, O_RDONLY | O_DIRECT))
+		return -EINVAL;
+	while (done < size) {
+		ssize_t n = pread(fd, data + done, room - done, (off_t)done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (!n)
+			return -EBADMSG;	/* it ends before */
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+static int read_chunk(int fd, const struct copy *c, uint8_t *data,
+		      uint8_t trailer[STORE_TRAILER], int direct)
+{
+	struct iovec v[2] = { { data, c->len }, { trailer, STORE_TRAILER } };
+	int err;
+
+	if (!direct || c->len <= STORE_SMALL || is_resident(fd))
+		return read_all(fd, v, 2, 0, 0);
+	err = read_direct(fd, data, store_size(c->len));
+	if (!err)
+		memcpy(trailer, data + c->len, STORE_TRAILER);
+	if (err != -EINVAL)
+		return err;
+	return fcntl(fd, F_SETFL, O_RDONLY) ? -errno
+					    : read_all(fd, v, 2, 0, 0);
+}
+
 int io_read(struct store *s, int fd, const struct copy *c, void *data,
-	    struct chunk_meta *m)
+	    int direct, struct chunk_meta *m)
 {
 	uint8_t trailer[STORE_TRAILER];
-	struct iovec v[2] = { { data, c->len }, { trailer, sizeof(trailer) } };
+	struct iovec v = { trailer, sizeof(trailer) };
 	uint64_t swarm, ours = s->swarm;
 	enum copy_kind kind;
 	int err;
 
-	err = data ? read_all(fd, v, 2, 0, 0)
-		   : read_all(fd, v + 1, 1, c->len, 0);
+	err = data ? read_chunk(fd, c, data, trailer, direct)
+		   : read_all(fd, &v, 1, c->len, 0);
 	if (err)
 		return err;
 	err = store_trailer_read(trailer, &swarm, &kind, m);

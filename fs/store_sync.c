@@ -145,7 +145,7 @@ static int log_copy(struct store *s, struct sync_job *j, uint8_t *data)
 	if (err)
 		return err;
 	fd = io_open(s, &j->copy);
-	err = fd < 0 ? fd : io_read(s, fd, &j->copy, data, &m);
+	err = fd < 0 ? fd : io_read(s, fd, &j->copy, data, 0, &m);
 	if (fd >= 0)
 		close(fd);
 	if (!err)

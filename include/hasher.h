@@ -2,9 +2,10 @@
  * hasher -- a thread that gathers MD5 work into batches.
  *
  * Waits until MD5_BATCH jobs are queued, or one of them has waited for as long
- * as it may (an urgent one not at all, a patient one HASHER_PATIENT_US, any
- * other HASHER_WAIT_US); then runs md5_many() over what is there and calls each
- * job's done.
+ * as it may (an urgent one not at all, or, while several come at a time, a few
+ * times what a batch takes; a patient one HASHER_PATIENT_US, any other
+ * HASHER_WAIT_US); then runs md5_many() over what is there and calls each job's
+ * done.
  * Adds to the counters MD5_BYTES and MD5_US.
  * Threads: submit from any, without a lock that done takes; done runs on the
  *          hasher's thread and must be quick (post to a loop or a pool); for

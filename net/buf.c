@@ -24,6 +24,7 @@
 
 enum {
 	ALIGN = 64,
+	PAGE = 4096,		/* so that the disk can write straight into it */
 	SMALLEST_LOG = 16,	/* what is below 64 KiB is malloc's business */
 	LARGEST_LOG = 25,	/* above, one would be more than the pool */
 	STEPS = 4,		/* classes to a power of two */
@@ -31,11 +32,10 @@ enum {
 	NOT_POOLED = -1,
 };
 
-struct block {
-	struct buf buf;
+struct block {			/* the data follow, see head_of() */
+	_Alignas(ALIGN) struct buf buf;
 	int class;		/* fixed after buf_new; or NOT_POOLED */
 	SLIST_ENTRY(block) link;	/* guarded by pool.lock */
-	_Alignas(ALIGN) uint8_t data[];
 };
 
 static struct {
@@ -66,6 +66,17 @@ static int class_of(size_t *cap)
 	return (log - SMALLEST_LOG) * STEPS + class;
 }
 
+/* Bytes in front of the data, and how both are aligned. */
+static size_t head_of(int class)
+{
+	return class == NOT_POOLED ? sizeof(struct block) : PAGE;
+}
+
+static uint8_t *data_of(struct block *b)
+{
+	return (uint8_t *)b + head_of(b->class);
+}
+
 static struct block *pool_get(int class)
 {
 	struct block *b;
@@ -78,7 +89,7 @@ static struct block *pool_get(int class)
 	}
 	pthread_mutex_unlock(&pool.lock);
 	if (b)
-		ASAN_UNPOISON_MEMORY_REGION(b->data, b->buf.cap);
+		ASAN_UNPOISON_MEMORY_REGION(data_of(b), b->buf.cap);
 	return b;
 }
 
@@ -87,7 +98,7 @@ static int pool_put(struct block *b)
 {
 	int kept = 0;
 
-	ASAN_POISON_MEMORY_REGION(b->data, b->buf.cap);
+	ASAN_POISON_MEMORY_REGION(data_of(b), b->buf.cap);
 	pthread_mutex_lock(&pool.lock);
 	if (b->buf.cap <= BUF_POOL_MAX - pool.bytes) {
 		pool.bytes += b->buf.cap;
@@ -96,25 +107,28 @@ static int pool_put(struct block *b)
 	}
 	pthread_mutex_unlock(&pool.lock);
 	if (!kept)
-		ASAN_UNPOISON_MEMORY_REGION(b->data, b->buf.cap);
+		ASAN_UNPOISON_MEMORY_REGION(data_of(b), b->buf.cap);
 	return kept;
 }
 
 struct buf *buf_new(size_t cap)
 {
 	int class = class_of(&cap);
+	size_t head = head_of(class);
 	struct block *b = class == NOT_POOLED ? NULL : pool_get(class);
 
 	if (!b) {
-		if (cap > SIZE_MAX - sizeof(*b) - ALIGN)
+		if (cap > SIZE_MAX - 2 * head)
 			return NULL;
-		if (posix_memalign((void **)&b, ALIGN, sizeof(*b) + cap))
+		if (posix_memalign((void **)&b, class == NOT_POOLED ? ALIGN
+								    : PAGE,
+				   head + cap))
 			return NULL;
 		b->class = class;
 		b->buf.cap = cap;
 	}
 	__atomic_add_fetch(&in_use, b->buf.cap, __ATOMIC_RELAXED);
-	b->buf.data = b->data;
+	b->buf.data = data_of(b);
 	b->buf.len = 0;
 	b->buf.refs = 1;
 	b->buf.parent = NULL;

@@ -10,6 +10,8 @@
 #include "counters.h"
 #include "text.h"
 
+enum { REST = 6 };	/* times what the last batch took */
+
 struct hasher {
 	pthread_t thread;	/* fixed after start */
 	pthread_mutex_t lock;
@@ -18,7 +20,7 @@ struct hasher {
 	STAILQ_HEAD(hash_queue, hash_job) queue;
 	size_t queued;
 	uint64_t due_us;	/* the earliest of those queued */
-	int hurry;		/* do not gather any longer */
+	uint64_t rest_us;	/* until then others gather, though one is urgent */
 	int ending;
 };
 
@@ -27,7 +29,7 @@ static uint64_t time_left(const struct hasher *h)
 {
 	uint64_t now;
 
-	if (h->queued >= MD5_BATCH || h->hurry || h->ending)
+	if (h->queued >= MD5_BATCH || h->ending)
 		return 0;
 	now = now_us();
 	return now < h->due_us ? h->due_us - now : 0;
@@ -81,15 +83,36 @@ static size_t next_batch(struct hasher *h, struct hash_job *out[MD5_BATCH])
 	}
 	h->queued -= n;
 	find_due(h);
-	h->hurry = 0;
 	pthread_mutex_unlock(&h->lock);
 	return n;
 }
 
-static void run_batch(struct hash_job *jobs[], size_t n)
+/* A batch takes as long as its longest job, however many there are.  Those
+ * who come one at a time have nothing to gather for. */
+static void rest(struct hasher *h, size_t n, uint64_t took_us)
+{
+	uint64_t us = took_us * REST;
+
+	if (us > HASHER_WAIT_US)
+		us = HASHER_WAIT_US;
+	pthread_mutex_lock(&h->lock);
+	h->rest_us = n > 1 && n < MD5_BATCH ? now_us() + us : 0;
+	pthread_mutex_unlock(&h->lock);
+}
+
+/* When what somebody waits for is due; called with the lock. */
+static uint64_t soon(const struct hasher *h)
+{
+	uint64_t now = now_us();
+
+	return now < h->rest_us ? h->rest_us : now;
+}
+
+/* Returns how long it took, in microseconds. */
+static uint64_t run_batch(struct hash_job *jobs[], size_t n)
 {
 	struct md5_job batch[MD5_BATCH];
-	uint64_t bytes = 0, began = now_us();
+	uint64_t bytes = 0, took, began = now_us();
 
 	for (size_t i = 0; i < n; i++) {
 		batch[i] = jobs[i]->job;
@@ -97,11 +120,13 @@ static void run_batch(struct hash_job *jobs[], size_t n)
 	}
 	md5_many(batch, n);
 	counter_add(CNT_MD5_BYTES, bytes);
-	counter_add(CNT_MD5_US, now_us() - began);
+	took = now_us() - began;
+	counter_add(CNT_MD5_US, took);
 	for (size_t i = 0; i < n; i++) {
 		memcpy(jobs[i]->job.md5, batch[i].md5, sizeof(batch[i].md5));
 		jobs[i]->done(jobs[i]);
 	}
+	return took;
 }
 
 static void *hasher_thread(void *arg)
@@ -112,7 +137,7 @@ static void *hasher_thread(void *arg)
 
 	pthread_setname_np(pthread_self(), "hasher");
 	while ((n = next_batch(h, jobs)))
-		run_batch(jobs, n);
+		rest(h, n, run_batch(jobs, n));
 	return NULL;
 }
 
@@ -145,13 +170,13 @@ int hasher_new(struct hasher **out)
 void hasher_submit(struct hasher *h, struct hash_job *j)
 {
 	if (j->urgent && j->job.len <= HASHER_INLINE) {
-		run_batch(&j, 1);
+		(void)run_batch(&j, 1);
 		return;
 	}
-	j->due_us = now_us() + (j->urgent    ? 0
-				: j->patient ? HASHER_PATIENT_US
-					     : HASHER_WAIT_US);
 	pthread_mutex_lock(&h->lock);
+	j->due_us = j->urgent ? soon(h)
+			      : now_us() + (j->patient ? HASHER_PATIENT_US
+						       : HASHER_WAIT_US);
 	STAILQ_INSERT_TAIL(&h->queue, j, next);
 	h->queued++;
 	/* The thread needs waking for what is due sooner than the rest, and for
@@ -166,8 +191,8 @@ void hasher_submit(struct hasher *h, struct hash_job *j)
 void hasher_hurry(struct hasher *h)
 {
 	pthread_mutex_lock(&h->lock);
-	if (h->queued) {
-		h->hurry = 1;
+	if (h->queued && soon(h) < h->due_us) {
+		h->due_us = soon(h);
 		pthread_cond_signal(&h->wake);
 	}
 	pthread_mutex_unlock(&h->lock);

@@ -1,5 +1,6 @@
 /* unit_store -- chunks on the disk: verbs, capacity, accidents, threads. */
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "counters.h"
@@ -73,6 +74,43 @@ static void test_read_a_part(void **state)
 	}
 	assert_int_equal(truncate(chunk_path(7, "cached"), LEN / 2), 0);
 	assert_int_equal(store_read(s, 7, LEN / 2 - 1, part, 2, 0), -EBADMSG);
+	store_close(s);
+}
+
+/* Is the first page of chunk 5 in the kernel's memory? */
+static int is_resident(void)
+{
+	unsigned char page = 0;
+	int fd = open(chunk_path(5, "chunk"), O_RDONLY);
+	void *at = mmap(NULL, 1, PROT_READ, MAP_SHARED, fd, 0);
+
+	assert_ptr_not_equal(at, MAP_FAILED);
+	assert_int_equal(mincore(at, 1, &page), 0);
+	munmap(at, 1);
+	close(fd);
+	return page & 1;
+}
+
+/* Past the kernel's memory when it has nothing of it, if the disk can. */
+static void test_get_direct(void **state)
+{
+	struct store *s = open_store(PLENTY);
+	int cold;
+
+	(void)state;
+	chunk_len = NOT_SMALL + 5;	/* of no whole blocks */
+	assert_int_equal(put(s, 5, COPY_REPLICA, 1), 0);
+	assert_int_equal(get_how(s, 5, 1), 0);
+	store_cool(s, 5);
+	cold = !is_resident();
+	assert_int_equal(get_how(s, 5, 1), 0);
+	if (cold)		/* not so where memory is the disk */
+		assert_int_equal(is_resident(), 0);
+	assert_int_equal(get_how(s, 5, 0), 0);
+	assert_int_equal(is_resident(), 1);
+	store_cool(s, 5);
+	assert_int_equal(truncate(chunk_path(5, "chunk"), NOT_SMALL), 0);
+	assert_int_equal(get_how(s, 5, 1), -EBADMSG);
 	store_close(s);
 }
 
@@ -349,7 +387,7 @@ static void test_corrupt_payload(void **state)
 	put(s, 1, COPY_REPLICA, 0);
 	write_at(chunk_path(1, "chunk"), 100, "corrupt");
 	/* The MD5 is the caller's to compare. */
-	assert_int_equal(store_get(s, 1, &m, &b), 0);
+	assert_int_equal(store_get(s, 1, 0, &m, &b), 0);
 	assert_memory_equal(m.md5, want.md5, MD5_LEN);
 	assert_memory_equal(b->data + 100, "corrupt", 7);
 	buf_unref(b);
@@ -734,6 +772,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_put_get_delete), T(test_read_a_part),
+		T(test_get_direct),
 		T(test_payload_is_plain),
 		T(test_reopen),		T(test_set_kind),
 		T(test_list),		T(test_evicts_least_used),

@@ -233,6 +233,54 @@ static void hasher_waits_its_time(void **state)
 	hasher_free(h);
 }
 
+/* Does a large urgent job, alone at the hasher, wait nevertheless? */
+static int urgent_waits(struct hasher *h, const struct test_job *like)
+{
+	struct done_count count = { PTHREAD_MUTEX_INITIALIZER,
+				    PTHREAD_COND_INITIALIZER, 0 };
+	struct test_job j = *like;
+	uint64_t began = now_us();
+
+	j.count = &count;
+	hasher_submit(h, &j.hash);
+	wait_done(&count, 1);
+	return now_us() - began >= HASHER_WAIT_US / 2;
+}
+
+/* While several come at a time, those who follow are gathered, though each of
+ * them is urgent; a lone one is not. */
+static void hasher_gathers_a_stream(void **state)
+{
+	struct done_count count = { PTHREAD_MUTEX_INITIALIZER,
+				    PTHREAD_COND_INITIALIZER, 0 };
+	struct test_job pair[2], lone;
+	struct hasher *h;
+	size_t len = 4 << 20;	/* its hash takes a while */
+	uint8_t *data = calloc(1, len);
+
+	(void)state;
+	assert_non_null(data);
+	assert_int_equal(hasher_new(&h), 0);
+	for (int i = 0; i < 2; i++) {
+		job_init(&pair[i], &count, 0);
+		pair[i].hash.job.data = data;
+		pair[i].hash.job.len = len;
+		pair[i].hash.urgent = i;
+		hasher_submit(h, &pair[i].hash);	/* the first waits */
+	}
+	lone = pair[1];
+	lone.hash.job.len = HASHER_INLINE + 1;
+	wait_done(&count, 2);
+	assert_true(urgent_waits(h, &lone));
+	for (int i = 0; ; i++) {	/* the machine may be busy */
+		assert_true(i < 50);
+		if (!urgent_waits(h, &lone))
+			break;
+	}
+	hasher_free(h);
+	free(data);
+}
+
 static void note_thread(struct hash_job *j)
 {
 	struct test_job *t = (struct test_job *)j;
@@ -381,6 +429,7 @@ int main(void)
 		cmocka_unit_test(pool_runs_in_parallel),
 		cmocka_unit_test(hasher_serves_many_threads),
 		cmocka_unit_test(hasher_waits_its_time),
+		cmocka_unit_test(hasher_gathers_a_stream),
 		cmocka_unit_test(hasher_does_small_ones_at_once),
 		cmocka_unit_test(hasher_free_runs_what_is_queued),
 		cmocka_unit_test(buf_sizes),
