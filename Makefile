@@ -35,7 +35,7 @@ FS      := trailer store_index store_io store_ahead store_sync store_journal sto
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
 	   file_compact file_ahead file_plan file_read file_seal file_write \
 	   file_drain file \
-	   listing tree_node tree told_names told thread sizes atimes mountpoint aborter signals pending caller kernel held ops ops_dir \
+	   listing tree_node tree told_names told thread sizes atimes mountpoint aborter signals pending caller kernel_notify kernel held ops ops_dir \
 	   ops_tmpfile ops_list ops_attr ops_lock_call ops_lock_release ops_lock ops_file \
 	   ops_content ops_xattr ops_told ops_pages \
 	   ops_virtual ops_front mount_opts
