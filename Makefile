@@ -46,7 +46,7 @@ CLI     := pspfs_main bars cli cli_where cli_status cli_info cli_list \
 	   distribute_verify distribute file_md5 hidden cli_distribute
 TRACKER := db_schema db_sqlite db_open db_wal ns ns_chunk ns_copies ns_slot ns_xattr ns_acl \
 	   ns_attr ns_map ns_range ns_clone ns_dir ns_rename ns_reap ns_digest \
-	   placement locations lru relay relay_seek leases locks_wait locks \
+	   placement locations lru relay relay_seek leases_revoke leases locks_wait locks \
 	   sessions swarm swarm_copies garbage repair jobs core_ns core_chunk \
 	   core_change core_late core_lock core_digest core_job core_status \
 	   core_orphans core_hello core_out core core_open meta probe relayd \
