@@ -42,7 +42,7 @@ FS      := trailer store_index store_io store_ahead store_sync store_replay stor
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
 CLI     := pspfs_main bars cli cli_where cli_status cli_info cli_list \
-	   cli_track cli_get cli_share cli_replicate member distribute_put \
+	   cli_track cli_get_say cli_get cli_share cli_replicate member distribute_put \
 	   distribute_verify distribute file_md5 hidden cli_distribute
 TRACKER := db_schema db_sqlite db_open db_wal ns ns_chunk ns_copies ns_slot ns_xattr ns_acl \
 	   ns_attr ns_map ns_range ns_clone ns_dir ns_rename ns_reap ns_digest \
