@@ -35,7 +35,7 @@ FS      := trailer store_index store_io store_ahead store_sync store_replay stor
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
 	   file_compact file_ahead file_plan file_read file_seal file_write \
 	   file_drain file \
-	   listing tree_node tree told_names told thread sizes atimes mountpoint aborter signals pending caller kernel_notify kernel held ops ops_dir \
+	   listing tree_node tree told_names told thread refresher atimes mountpoint aborter signals pending caller kernel_notify kernel held ops ops_dir \
 	   ops_tmpfile ops_list ops_attr ops_lock_call ops_lock_release ops_lock ops_file \
 	   ops_content ops_xattr ops_told ops_pages \
 	   ops_virtual ops_front mount_opts
@@ -64,7 +64,7 @@ UNIT_NET     := unit_text unit_log unit_codec unit_msg unit_slices unit_md5 unit
 		unit_loop unit_rpc unit_rpc_ends unit_rpc_wire unit_dgram unit_daemon unit_buf unit_spell
 UNIT_FS      := unit_store unit_store_journal unit_cache unit_young unit_source \
 		unit_opts unit_byte_range unit_local unit_parts_plan unit_link unit_peer \
-	   unit_shelf unit_listing unit_tree unit_told unit_sizes unit_held unit_sums unit_atimes unit_mount_opts unit_track unit_extents \
+	   unit_shelf unit_listing unit_tree unit_told unit_refresher unit_held unit_sums unit_atimes unit_mount_opts unit_track unit_extents \
 	   unit_file unit_file_map unit_file_random unit_virtual unit_signals unit_caller \
 	   unit_pending
 UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_acl \
