@@ -71,7 +71,8 @@ UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_acl \
 	   unit_ns_nameless unit_ns_map unit_ns_chunk unit_ns_copies unit_ns_digest \
 	   unit_ns_range unit_ns_clone unit_ns_model unit_placement unit_lru \
 	   unit_sessions unit_leases unit_locks unit_locks_many unit_swarm \
-	   unit_repair unit_repair_copies unit_jobs unit_digest unit_server \
+	   unit_repair unit_repair_copies unit_jobs unit_digest unit_core \
+		unit_server \
 		sim_tracker sim_relay
 
 # Unit tests with tests/faults.c, and the calls that fail there.

@@ -1,0 +1,155 @@
+/*
+ * unit_core -- the tracker over cuts and restarts: what becomes of files
+ * without a name.
+ */
+#include "core_fixture.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+#include "core_internal.h"
+#include "log.h"
+#include "ns_internal.h"
+#include "status.h"
+
+/* One mount; each of its connections has a number of its own. */
+struct who {
+	uint64_t owner, conn;
+	uint64_t session, epoch;
+	uint64_t seq;
+};
+
+static struct who alice;
+static uint64_t conns;
+
+static void enter(struct who *w)
+{
+	struct m_hello m = { .session = w->session, .epoch = w->epoch };
+	struct m_hello_r r;
+
+	w->conn = ++conns;
+	r = join(w->conn, ROLE_PEER, w->owner, m);
+	assert_int_equal(r.n_lost, 0);
+	w->session = r.session;
+	w->epoch = r.epoch;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	alice = (struct who){ .owner = 101 };
+	return core_up_in_memory();
+}
+
+/* Nothing is heard of anybody for so long. */
+static void pass(uint64_t span_ms)
+{
+	for (uint64_t until = ms + span_ms; ms < until;)
+		tick();
+}
+
+/* ------------------------------------------------------ files without name */
+
+static uint32_t say_tmpfile(struct who *w, uint64_t number)
+{
+	struct m_mknod m = { .seq = number, .ack = number, .parent = 1,
+			     .mode = S_IFREG | 0600, .excl = 1, .tmpfile = 1 };
+	struct wr b = WR_INIT;
+
+	assert_int_equal(m_mknod_encode(&b, &m), 0);
+	return say(w->conn, M_mknod, &b);
+}
+
+static uint64_t made(void)
+{
+	struct heard *h = next(M_mknod_r);
+	struct arena a = ARENA_INIT;
+	struct m_mknod_r r;
+
+	assert_int_equal(h->status, ST_OK);
+	assert_int_equal(m_mknod_r_decode(&r, &a, h->body.p, h->body.len), 0);
+	arena_fini(&a);
+	assert_true(r.created && !r.attr.nlink);
+	return r.attr.ino;
+}
+
+static uint64_t files(void)
+{
+	struct ns_count c;
+
+	ns_count(core->ns, &c);
+	return c.files - 1;	/* the root */
+}
+
+static int orphans(void)
+{
+	uint64_t list[8];
+
+	return ns_orphans(core->ns, 0, list, 8);
+}
+
+static void nobody_has_it_any_more(void **state)
+{
+	(void)state;
+	enter(&alice);
+	say_tmpfile(&alice, 1);
+	made();
+	core_restart();
+	pass(5000);
+	assert_int_equal(orphans(), 1);		/* it may come back yet */
+	pass(6000);
+	assert_int_equal(orphans(), 0);
+	assert_int_equal(files(), 0);
+}
+
+/* More slots than one go at it deletes; killed between two. */
+static void the_rest_of_a_half_deleted_one_goes_after_a_restart(void **state)
+{
+	static struct m_push p[MSG_PUSHES_MAX];
+	uint32_t at = 1;
+	struct arena a = ARENA_INIT;
+	struct m_commit_r r;
+	struct ns_touched t;
+	uint64_t ino, id;
+
+	(void)state;
+	enter(&alice);
+	say_tmpfile(&alice, 1);
+	ino = made();
+	begin();
+	assert_int_equal(ns_reserve_ids(core->ns, 1, &id), 0);
+	for (uint32_t n = 0; n < NS_REAP_SLOTS + 10; n += MSG_PUSHES_MAX) {
+		struct m_commit m = { .ino = ino, .pushes = p,
+				      .n_pushes = MSG_PUSHES_MAX };
+
+		for (uint32_t i = 0; i < MSG_PUSHES_MAX; i++)
+			p[i] = (struct m_push){ .slot = n + i, .len = 10,
+						.chunk = id, .chunk_len = 10,
+						.stored = &at, .n_stored = 1 };
+		t.n = 0;
+		assert_int_equal(ns_commit(core->ns, &a, &m,
+					   core_ns_now(core), &r, &t), 0);
+	}
+	arena_fini(&a);
+	assert_int_equal(core_end(core), 0);
+	begin();
+	assert_int_equal(ns_reap(core->ns, ino, core_ns_now(core)), 1);
+	assert_int_equal(core_end(core), 0);
+	core_restart();
+	assert_int_equal(orphans(), 1);
+	pass(11000);
+	assert_int_equal(orphans(), 0);
+	assert_int_equal(files(), 0);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, core_teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(nobody_has_it_any_more),
+		TEST(the_rest_of_a_half_deleted_one_goes_after_a_restart),
+	};
+
+	log_init("unit_core", LOG_ERROR);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
