@@ -1,6 +1,7 @@
 /*
  * unit_core -- the tracker over cuts and restarts: what becomes of files
- * without a name.
+ * without a name and of answers that were lost, what is said of locks before
+ * all who had some are back, numbers of jobs.
  */
 #include "core_fixture.h"
 
@@ -19,14 +20,21 @@ struct who {
 	uint64_t seq;
 };
 
-static struct who alice;
+static struct who alice, bob;
 static uint64_t conns;
 
-static void enter(struct who *w)
+/* Says hello, with a lock if it has one. */
+static void enter(struct who *w, const struct m_byte_lock *lock)
 {
+	struct m_byte_lock list[1];
 	struct m_hello m = { .session = w->session, .epoch = w->epoch };
 	struct m_hello_r r;
 
+	if (lock) {
+		list[0] = *lock;
+		m.locks = list;
+		m.n_locks = 1;
+	}
 	w->conn = ++conns;
 	r = join(w->conn, ROLE_PEER, w->owner, m);
 	assert_int_equal(r.n_lost, 0);
@@ -38,6 +46,7 @@ static int setup(void **state)
 {
 	(void)state;
 	alice = (struct who){ .owner = 101 };
+	bob = (struct who){ .owner = 102 };
 	return core_up_in_memory();
 }
 
@@ -73,6 +82,18 @@ static uint64_t made(void)
 	return r.attr.ino;
 }
 
+static void release(struct who *w, uint64_t ino)
+{
+	struct m_release m = { .inos = &ino, .n_inos = 1 };
+	struct wr b = WR_INIT;
+
+	assert_int_equal(m_release_encode(&b, &m), 0);
+	begin();
+	core_request(core, w->conn, 0, M_release, b.p, b.len);
+	assert_int_equal(core_end(core), 0);
+	wr_fini(&b);
+}
+
 static uint64_t files(void)
 {
 	struct ns_count c;
@@ -88,10 +109,33 @@ static int orphans(void)
 	return ns_orphans(core->ns, 0, list, 8);
 }
 
+/* What was put off until a revocation is answered: it is, "open". */
+static void answer_revokes(struct who *w)
+{
+	while (seen < n_out && out[seen].type == M_revoke) {
+		const struct heard *h = next(M_revoke);
+		struct arena a = ARENA_INIT;
+		struct wr b = WR_INIT;
+		struct m_revoke m;
+		struct m_revoke_r r;
+
+		assert_int_equal(m_revoke_decode(&m, &a, h->body.p,
+						 h->body.len), 0);
+		r = (struct m_revoke_r){ .open = m.inos, .n_open = m.n_inos };
+		assert_int_equal(m_revoke_r_encode(&b, &r), 0);
+		begin();
+		core_answer(core, w->conn, h->number, M_revoke, ST_OK, b.p,
+			    b.len);
+		assert_int_equal(core_end(core), 0);
+		wr_fini(&b);
+		arena_fini(&a);
+	}
+}
+
 static void nobody_has_it_any_more(void **state)
 {
 	(void)state;
-	enter(&alice);
+	enter(&alice, NULL);
 	say_tmpfile(&alice, 1);
 	made();
 	core_restart();
@@ -113,7 +157,7 @@ static void the_rest_of_a_half_deleted_one_goes_after_a_restart(void **state)
 	uint64_t ino, id;
 
 	(void)state;
-	enter(&alice);
+	enter(&alice, NULL);
 	say_tmpfile(&alice, 1);
 	ino = made();
 	begin();
@@ -142,12 +186,83 @@ static void the_rest_of_a_half_deleted_one_goes_after_a_restart(void **state)
 	assert_int_equal(files(), 0);
 }
 
+/* Asked for again, a file that had no holder meanwhile must be there, once,
+ * and go with its holder. */
+static void answer_was_lost(void (*meanwhile)(void))
+{
+	uint64_t ino;
+	struct m_attr attr;
+
+	enter(&alice, NULL);
+	say_tmpfile(&alice, 7);
+	made();
+	meanwhile();
+	enter(&alice, NULL);
+	tick();
+	say_tmpfile(&alice, 7);
+	ino = made();
+	answer_revokes(&alice);
+	tick();
+	assert_int_equal(ns_getattr(core->ns, ino, &attr), 0);
+	assert_int_equal(orphans(), 1);
+	assert_int_equal(files(), 1);
+	/* that was an answer like any other */
+	core_down(core, alice.conn);
+	enter(&alice, NULL);
+	say_tmpfile(&alice, 7);
+	assert_int_equal(made(), ino);
+	answer_revokes(&alice);
+	tick();
+	assert_int_equal(orphans(), 1);
+	release(&alice, ino);
+	tick();
+	assert_int_equal(orphans(), 0);
+	assert_int_equal(files(), 0);
+	nothing_more();
+}
+
+static void cut(void)
+{
+	core_down(core, alice.conn);
+}
+
+static void killed(void)
+{
+	core_restart();
+}
+
+static void away_for_long(void)
+{
+	core_down(core, alice.conn);
+	pass(20000);
+}
+
+static void a_file_whose_answer_was_lost(void **state)
+{
+	(void)state;
+	answer_was_lost(cut);
+}
+
+static void and_the_tracker_with_it(void **state)
+{
+	(void)state;
+	answer_was_lost(killed);
+}
+
+static void and_the_lease(void **state)
+{
+	(void)state;
+	answer_was_lost(away_for_long);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, core_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(nobody_has_it_any_more),
 		TEST(the_rest_of_a_half_deleted_one_goes_after_a_restart),
+		TEST(a_file_whose_answer_was_lost),
+		TEST(and_the_tracker_with_it), TEST(and_the_lease),
 	};
 
 	log_init("unit_core", LOG_ERROR);
