@@ -255,6 +255,111 @@ static void and_the_lease(void **state)
 	answer_was_lost(away_for_long);
 }
 
+/* ------------------------------------------------------------------- locks */
+
+static const struct m_byte_lock mine = {
+	.ino = 7, .space = LK_FCNTL, .kind = LK_WRITE, .owner = 5, .pid = 55,
+	.start = 100, .end = 199,
+};
+
+/* Would that be in the way? */
+static uint32_t say_get(struct who *w)
+{
+	struct m_lock m = { .op = LK_GET, .lock = mine };
+	struct wr b = WR_INIT;
+
+	m.lock.owner = 6;
+	m.lock.start = 150;
+	m.lock.end = 300;
+	assert_int_equal(m_lock_encode(&b, &m), 0);
+	return say(w->conn, M_lock, &b);
+}
+
+static void answers(const struct who *w, uint32_t number, uint8_t kind)
+{
+	struct heard *h = next(M_lock_r);
+	struct arena a = ARENA_INIT;
+	struct m_lock_r r;
+
+	assert_int_equal(h->conn, w->conn);
+	assert_int_equal(h->number, number);
+	assert_int_equal(h->status, ST_OK);
+	assert_int_equal(m_lock_r_decode(&r, &a, h->body.p, h->body.len), 0);
+	arena_fini(&a);
+	assert_int_equal(r.lock.kind, kind);
+	if (kind == LK_NONE)
+		return;
+	assert_int_equal(r.lock.start, mine.start);
+	assert_int_equal(r.lock.end, mine.end);
+	assert_int_equal(r.lock.pid, mine.pid);
+}
+
+/* Bob has a lock, as far as he knows, and the tracker starts anew. */
+static void after_a_restart(void)
+{
+	struct m_lock m = { .op = LK_TRY, .lock = mine };
+	struct wr b = WR_INIT;
+
+	enter(&alice, NULL);
+	enter(&bob, NULL);
+	answers(&alice, say_get(&alice), LK_NONE);
+	assert_int_equal(m_lock_encode(&b, &m), 0);
+	say(bob.conn, M_lock, &b);
+	next(M_lock_r);
+	answers(&alice, say_get(&alice), LK_WRITE);
+	core_restart();
+	enter(&alice, NULL);
+}
+
+static void who_is_to_come_back_may_have_it(void **state)
+{
+	uint32_t number;
+
+	(void)state;
+	after_a_restart();
+	number = say_get(&alice);
+	pass(1000);
+	nothing_more();
+	enter(&bob, &mine);
+	answers(&alice, number, LK_WRITE);
+	answers(&alice, say_get(&alice), LK_WRITE);
+}
+
+static void who_does_not_come_back_has_nothing(void **state)
+{
+	uint32_t number;
+
+	(void)state;
+	after_a_restart();
+	pass(8000);
+	core_down(core, alice.conn);
+	enter(&alice, NULL);	/* she is heard of */
+	number = say_get(&alice);
+	nothing_more();
+	pass(3000);
+	answers(&alice, number, LK_NONE);
+	enter(&bob, NULL);
+}
+
+static void what_is_known_is_said_at_once(void **state)
+{
+	struct who carol = { .owner = 103 };
+
+	(void)state;
+	enter(&carol, NULL);
+	after_a_restart();
+	enter(&bob, &mine);
+	answers(&alice, say_get(&alice), LK_WRITE);
+	/* and who went meanwhile gets no answer */
+	core_down(core, bob.conn);
+	bob.epoch++;
+	enter(&bob, NULL);
+	say_get(&alice);
+	core_down(core, alice.conn);
+	enter(&carol, NULL);
+	nothing_more();
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, core_teardown)
@@ -263,6 +368,9 @@ int main(void)
 		TEST(the_rest_of_a_half_deleted_one_goes_after_a_restart),
 		TEST(a_file_whose_answer_was_lost),
 		TEST(and_the_tracker_with_it), TEST(and_the_lease),
+		TEST(who_is_to_come_back_may_have_it),
+		TEST(who_does_not_come_back_has_nothing),
+		TEST(what_is_known_is_said_at_once),
 	};
 
 	log_init("unit_core", LOG_ERROR);
