@@ -360,6 +360,55 @@ static void what_is_known_is_said_at_once(void **state)
 	nothing_more();
 }
 
+/* -------------------------------------------------------------------- jobs */
+
+static uint64_t job(void)
+{
+	struct m_mknod m = { .seq = ++alice.seq, .ack = alice.seq,
+			     .parent = 1, .name = STR_LIT("f"),
+			     .mode = S_IFREG | 0600 };
+	struct m_replicate q = { .copies = MSG_COPIES_ALL };
+	struct arena a = ARENA_INIT;
+	struct wr b = WR_INIT;
+	struct m_mknod_r file;
+	struct m_replicate_r r;
+	struct heard *h;
+
+	assert_int_equal(m_mknod_encode(&b, &m), 0);
+	say(alice.conn, M_mknod, &b);
+	h = next(M_mknod_r);
+	assert_int_equal(m_mknod_r_decode(&file, &a, h->body.p, h->body.len),
+			 0);
+	q.ino = file.attr.ino;
+	assert_int_equal(m_replicate_encode(&b, &q), 0);
+	say(alice.conn, M_replicate, &b);
+	h = next(M_replicate_r);
+	assert_int_equal(h->status, ST_OK);
+	assert_int_equal(m_replicate_r_decode(&r, &a, h->body.p, h->body.len),
+			 0);
+	arena_fini(&a);
+	assert_true(r.job && r.job <= INT64_MAX);	/* JSON's numbers */
+	return r.job;
+}
+
+/* Peers may still tell of a job that the tracker had before. */
+static void jobs_have_new_numbers_whatever_the_clock(void **state)
+{
+	uint64_t id[3];
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		if (i)
+			core_restart();
+		enter(&alice, NULL);
+		id[i] = job();
+		wall_s -= 3600 * (i == 1);	/* or it stands still */
+		for (int k = 0; k < i; k++)
+			assert_true(id[i] - id[k] > 1 << 20 &&
+				    id[k] - id[i] > 1 << 20);
+	}
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, core_teardown)
@@ -371,6 +420,7 @@ int main(void)
 		TEST(who_is_to_come_back_may_have_it),
 		TEST(who_does_not_come_back_has_nothing),
 		TEST(what_is_known_is_said_at_once),
+		TEST(jobs_have_new_numbers_whatever_the_clock),
 	};
 
 	log_init("unit_core", LOG_ERROR);
