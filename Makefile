@@ -22,7 +22,7 @@ NET     := log text spell lockset codec msg slices status counters buf md5 \
 	   md5_avx2 md5_avx512 \
 	   hasher pool gate key loop tls rpc rpc_calls rpc_reqs rpc_in \
 	   rpc_out rpc_listen dgram daemon
-FS      := trailer store_index store_io store_ahead store_sync store_journal store_scan \
+FS      := trailer store_index store_io store_ahead store_sync store_replay store_journal store_scan \
 	   store_open store_health store cache sums sums_file \
 	   trouble young link_wait link_calls link_beat link_batch link_held \
 	   link_push link peers peers_conn source shelf via_want via_give via \
@@ -35,18 +35,18 @@ FS      := trailer store_index store_io store_ahead store_sync store_journal sto
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \
 	   file_compact file_ahead file_plan file_read file_seal file_write \
 	   file_drain file \
-	   listing tree_node tree told_names told thread sizes atimes mountpoint aborter signals pending caller kernel held ops ops_dir \
+	   listing tree_node tree told_names told thread refresher atimes mountpoint aborter signals pending caller kernel_notify kernel held ops ops_dir \
 	   ops_tmpfile ops_list ops_attr ops_lock_call ops_lock_release ops_lock ops_file \
 	   ops_content ops_xattr ops_told ops_pages \
 	   ops_virtual ops_front mount_opts
 FS_MAIN := mount_main peerd_main
 # The pspfs command.
 CLI     := pspfs_main bars cli cli_where cli_status cli_info cli_list \
-	   cli_track cli_get cli_share cli_replicate member distribute_put \
+	   cli_track cli_get_say cli_get cli_share cli_replicate member distribute_put \
 	   distribute_verify distribute file_md5 hidden cli_distribute
 TRACKER := db_schema db_sqlite db_open db_wal ns ns_chunk ns_copies ns_slot ns_xattr ns_acl \
 	   ns_attr ns_map ns_range ns_clone ns_dir ns_rename ns_reap ns_digest \
-	   placement locations lru relay relay_seek leases locks_wait locks \
+	   placement locations lru relay relay_seek leases_revoke leases locks_wait locks \
 	   sessions swarm swarm_copies garbage repair jobs core_ns core_chunk \
 	   core_change core_late core_lock core_digest core_job core_status \
 	   core_orphans core_hello core_out core core_open meta probe relayd \
@@ -64,14 +64,15 @@ UNIT_NET     := unit_text unit_log unit_codec unit_msg unit_slices unit_md5 unit
 		unit_loop unit_rpc unit_rpc_ends unit_rpc_wire unit_dgram unit_daemon unit_buf unit_spell
 UNIT_FS      := unit_store unit_store_journal unit_cache unit_young unit_source \
 		unit_opts unit_byte_range unit_local unit_parts_plan unit_link unit_peer \
-	   unit_shelf unit_listing unit_tree unit_told unit_sizes unit_held unit_sums unit_atimes unit_mount_opts unit_track unit_extents \
+	   unit_shelf unit_listing unit_tree unit_told unit_refresher unit_held unit_sums unit_atimes unit_mount_opts unit_track unit_extents \
 	   unit_file unit_file_map unit_file_random unit_virtual unit_signals unit_caller \
 	   unit_pending
 UNIT_TRACKER := unit_db unit_ns unit_ns_attr unit_ns_acl \
 	   unit_ns_nameless unit_ns_map unit_ns_chunk unit_ns_copies unit_ns_digest \
 	   unit_ns_range unit_ns_clone unit_ns_model unit_placement unit_lru \
 	   unit_sessions unit_leases unit_locks unit_locks_many unit_swarm \
-	   unit_repair unit_repair_copies unit_jobs unit_digest unit_server \
+	   unit_repair unit_repair_copies unit_jobs unit_digest unit_core \
+		unit_server \
 		sim_tracker sim_relay
 
 # Unit tests with tests/faults.c, and the calls that fail there.

@@ -27,6 +27,7 @@ int distribute_new(struct distribute **out, const struct dist_config *cfg)
 	d->cfg = *cfg;
 	d->ask = ask_link(cfg->member->link);
 	STAILQ_INIT(&d->ready);
+	STAILQ_INIT(&d->later);
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -362,8 +363,13 @@ static enum next what_next(struct distribute *d, struct dist_part **t)
 static void wait_all(struct distribute *d)
 {
 	pthread_mutex_lock(&d->lock);
-	while (d->out)
-		dist_wait(d);
+	while (d->out) {
+		pthread_mutex_unlock(&d->lock);
+		dist_put_later(d, 1);
+		pthread_mutex_lock(&d->lock);
+		if (d->out)
+			dist_wait(d);
+	}
 	pthread_mutex_unlock(&d->lock);
 }
 
@@ -379,6 +385,7 @@ int distribute_send(struct distribute *d, uint64_t *version, char *why,
 			send_one(d, t);
 		else if (next == COMMIT)
 			commit_some(d, 0);
+		dist_put_later(d, 0);
 		dist_show(d, 0);
 	}
 	if (dist_result(d, why, why_len))

@@ -16,16 +16,18 @@
 #define DIST_COMMIT 512		/* pieces of one commit */
 #define DIST_GRANT 256		/* ids asked for at once */
 #define DIST_TICK_MS 100
+#define DIST_AGAIN_MS 200		/* before a peer is asked again */
 #define DIST_WHY_MAX 512
 
 struct piece {
-	STAILQ_ENTRY(piece) next;	/* of ready */
+	STAILQ_ENTRY(piece) next;	/* of ready or later */
 	struct dist_part *part;
 	struct hash_job hash;
 	struct m_push push;
 	uint64_t at;
 	uint32_t len, num;
 	unsigned tries;
+	uint64_t due_ms, until_ms;	/* put again then; but not for ever */
 	struct buf *data;	/* the payload, its MD5 behind it */
 };
 
@@ -48,6 +50,7 @@ struct distribute {
 	uint64_t out_bytes;
 	struct pieces ready;		/* stored, to be committed */
 	uint32_t n_ready;
+	struct pieces later;		/* not taken yet: to be put again */
 	int err;			/* the first, and who and what */
 	char why[DIST_WHY_MAX];
 };
@@ -65,5 +68,7 @@ int dist_result(struct distribute *d, char *why, size_t why_len);
 /* distribute_put.c */
 /* @p, filled in but for its MD5, is under way. */
 void dist_put(struct piece *p);
+/* Those that are due go out again; @all: or end, the member is shut. */
+void dist_put_later(struct distribute *d, int all);
 
 #endif

@@ -1,7 +1,9 @@
 /*
  * distribute_put -- one piece: hasher -> put, on the peer's disk -> ready.
  *
- * As in upload_put: what was damaged on its way is sent again.
+ * As in upload_put: what was damaged on its way is sent again.  A peer that
+ * has just registered may not take chunks yet (EAGAIN): it is asked again
+ * after a while, by the thread that waits, as long as one put may last.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -44,12 +46,44 @@ static const char *mend(int err)
 	       "it, and try again";
 }
 
+static void put_later(struct piece *p)
+{
+	struct distribute *d = p->part->d;
+
+	pthread_mutex_lock(&d->lock);
+	p->tries = 0;
+	p->due_ms = now_ms() + DIST_AGAIN_MS;
+	STAILQ_INSERT_TAIL(&d->later, p, next);
+	pthread_mutex_unlock(&d->lock);
+}
+
+void dist_put_later(struct distribute *d, int all)
+{
+	struct piece *p;
+
+	do {
+		pthread_mutex_lock(&d->lock);
+		p = STAILQ_FIRST(&d->later);
+		if (p && !all && p->due_ms > now_ms())
+			p = NULL;
+		if (p)
+			STAILQ_REMOVE_HEAD(&d->later, next);
+		pthread_mutex_unlock(&d->lock);
+		if (p)
+			send_put(p);
+	} while (p);
+}
+
 static void on_put(void *arg, int err, const struct rpc_answer *a)
 {
 	struct piece *p = arg;
 	struct dist_part *t = p->part;
 	struct distribute *d = t->d;
 
+	if (a && err == -EAGAIN && now_ms() < p->until_ms) {
+		put_later(p);
+		return;
+	}
 	if ((a ? err == -EBADMSG : peers_broke(err, a)) &&
 	    p->tries < DISTRIBUTE_TRIES) {
 		send_put(p);
@@ -82,6 +116,7 @@ static void on_hashed(struct hash_job *j)
 
 	memcpy(p->push.md5, j->job.md5, MD5_LEN);
 	memcpy(p->data->data + p->len, j->job.md5, MD5_LEN);
+	p->until_ms = now_ms() + DISTRIBUTE_PUT_MS;
 	send_put(p);
 }
 

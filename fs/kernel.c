@@ -6,7 +6,7 @@
  * same thread, so that what is noted while reading can be thread-local; the
  * INIT request is answered within its handler.
  */
-#include "kernel.h"
+#include "kernel_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -55,13 +55,6 @@ struct kernel {
 };
 
 static struct kernel *session;	/* one a process */
-/* While it can be told things. */
-static struct fuse_session *_Atomic mounted;
-static atomic_int takes_entries;
-
-/* Of <linux/fuse.h> since 6.16, protocol 7.44: every entry is to be asked for
- * again. */
-enum { NOTIFY_INC_EPOCH = 8, EPOCH_MINOR = 44 };
 
 static _Thread_local int kills_suid, is_tmpfile;
 static _Thread_local uint32_t lock_pid;
@@ -275,8 +268,7 @@ void kernel_init(void *userdata, struct fuse_conn_info *conn)
 	     FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_SPLICE_READ |
 	     FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE, 0);
 	want(conn, FUSE_CAP_EXPIRE_ONLY, 1);
-	takes_entries = (conn->capable & FUSE_CAP_EXPIRE_ONLY) &&
-			conn->proto_minor >= EPOCH_MINOR;
+	kernel_notify_init(conn);
 	conn->max_write = KERNEL_WRITE_MAX;
 	conn->max_background = BACKGROUND;
 	conn->congestion_threshold = CONGESTED;
@@ -361,7 +353,7 @@ int kernel_mount(struct kernel **out, const struct kernel_config *cfg,
 		err = open_session(k, cfg);
 	}
 	if (!err) {
-		mounted = k->se;
+		kernel_notify_begin(k->se);
 		*out = k;
 		return 0;
 	}
@@ -372,48 +364,6 @@ int kernel_mount(struct kernel **out, const struct kernel_config *cfg,
 			   : "");
 	kernel_free(k);
 	return err;
-}
-
-int kernel_attr_gone(fuse_ino_t ino)
-{
-	struct fuse_session *se = mounted;
-
-	/* offset -1: the attributes alone, no page (that could block) */
-	return se ? fuse_lowlevel_notify_inval_inode(se, ino, -1, 0) : 0;
-}
-
-void kernel_entry_gone(fuse_ino_t parent, const char *name)
-{
-	struct fuse_session *se = mounted;
-
-	if (se)
-		fuse_lowlevel_notify_expire_entry(se, parent, name,
-						  strlen(name),
-						  FUSE_LL_EXPIRE_ONLY);
-}
-
-void kernel_entries_gone(void)
-{
-	const struct fuse_out_header h = { .len = sizeof(h),
-					   .error = NOTIFY_INC_EPOCH };
-	struct fuse_session *se = mounted;
-
-	if (se && write(fuse_session_fd(se), &h, sizeof(h)) != sizeof(h))
-		log_error("the kernel takes no new epoch (%s): it may believe "
-			  "old names for some seconds", strerror(errno));
-}
-
-int kernel_takes_entries(void)
-{
-	return takes_entries;
-}
-
-void kernel_pages_gone(fuse_ino_t ino)
-{
-	struct fuse_session *se = mounted;
-
-	if (se)
-		fuse_lowlevel_notify_inval_inode(se, ino, 0, 0);
 }
 
 /* --------------------------------------------------------------- running */
@@ -502,7 +452,7 @@ void kernel_free(struct kernel *k)
 {
 	if (!k)
 		return;
-	mounted = NULL;
+	kernel_notify_end();
 	pending_free(k->pending);
 	/* Frees only.  What was detached while in use must not be unmounted
 	 * by its path again: there may be another mount by now. */

@@ -129,6 +129,7 @@ static void registered(struct link *l, const struct m_hello_r *r)
 	l->lease_ms = r->lease_ms;
 	l->heartbeat_ms = r->heartbeat_ms;
 	l->heard_ms = now_ms();
+	l->gave_up = 0;
 	l->state = LINK_UP;
 	if (link_beat_start(l, l->rpc)) {
 		link_break(l, "no heartbeats can be sent");

@@ -22,6 +22,19 @@ void link_lease_until(struct link *l, uint64_t until_ms)
 	pthread_mutex_unlock(&l->lock);
 }
 
+/*
+ * A change that was given up may have been made: then the tracker believes
+ * that a file which it made, or whose name it removed, is open here, and
+ * nobody will ever close it.  A hello says what is.  Not while the tracker is
+ * silent, for that ends what is leased; nor again and again when it is slow.
+ */
+static void settle_given_up(struct link *l)
+{
+	if (l->gave_up && now_ms() - l->hello_ms >= l->cfg.timeout_ms)
+		link_break(l, "a change had no answer in time, and may have "
+			      "been made");
+}
+
 static void beat_answered(struct link *l, const void *body, size_t len)
 {
 	struct arena mem = ARENA_INIT;
@@ -39,6 +52,7 @@ static void beat_answered(struct link *l, const void *body, size_t len)
 		LINK_LEASE_MARGIN_MS;
 	l->heard_ms = now_ms();
 	link_lease_until(l, until);
+	settle_given_up(l);
 }
 
 void link_beat_dgram(const struct dgram *d, void *arg)

@@ -99,6 +99,7 @@ struct link {
 	uint64_t beat, beat_sent_ms[LINK_BEATS];
 	unsigned dgrams_lost;
 	uint64_t heard_ms;		/* the last answered heartbeat came */
+	int gave_up;			/* a change that may have been made */
 	uint64_t have_due_ms, stats_due_ms;
 	uint64_t held_cursor;
 	int holding;			/* the inventory is under way */

@@ -45,7 +45,7 @@ struct mount {
 	struct mount_opts opts;
 	char dir[PATH_MAX];
 	struct daemon daemon;
-	struct sizes *sizes;
+	struct refresher *refresher;
 	struct ops *ops;
 	struct peer *peer;
 	struct loop *loop;	/* of the files' timers */
@@ -218,7 +218,7 @@ static int start_kernel(struct mount *m, char *why, size_t why_len)
 
 static int start(struct mount *m, char *why, size_t why_len)
 {
-	int err = sizes_new(&m->sizes, m->dir);
+	int err = refresher_new(&m->refresher, m->dir);
 
 	if (!err)
 		err = ops_new(&m->ops);
@@ -226,7 +226,7 @@ static int start(struct mount *m, char *why, size_t why_len)
 		snprintf(why, why_len, "%s", strerror(-err));
 		return err;
 	}
-	ops_learn_sizes(m->ops, m->sizes);
+	ops_use_refresher(m->ops, m->refresher);
 	err = start_peer(m, why, why_len);
 	if (!err)
 		err = start_files(m, why, why_len);
@@ -264,7 +264,7 @@ static int finish(struct mount *m)
 	kernel_free(m->kernel);
 	loop_free(m->loop);
 	ops_free(m->ops);
-	sizes_free(m->sizes);
+	refresher_free(m->refresher);
 	aborter_free(m->aborter);
 	return err;
 }

@@ -223,7 +223,7 @@ uint32_t ops_revoked(void *arg, uint64_t *inos, uint32_t n, uint8_t also)
 	tree_revoked(o->tree, inos, n);
 	if (files) {
 		open = files_revoked(files, inos, n);
-		ops_sizes_learn(o, files, inos, n, also);
+		ops_refresh(o, files, inos, n, also);
 	}
 	ops_kernel_revoked(o, inos, n, also);
 	if (files) {
@@ -253,7 +253,7 @@ void ops_lost(void *arg, uint64_t **open, uint32_t *n_open)
 	struct files *files = ops_files_use(o);
 
 	tree_lost(o->tree);
-	ops_sizes_lost(o);
+	ops_refresh_lost(o);
 	ops_kernel_lost(o);
 	*open = NULL;
 	*n_open = 0;

@@ -20,7 +20,7 @@
 
 #include "file.h"
 #include "link.h"
-#include "sizes.h"
+#include "refresher.h"
 
 struct ops;
 
@@ -30,8 +30,9 @@ extern const struct fuse_lowlevel_ops ops_table;
 int ops_new(struct ops **out);
 /* Before the session starts, once the peer is registered. */
 void ops_start(struct ops *o, struct link *link, struct files *files);
-/* Before ops_start: who lets the kernel learn of sizes; without, nobody. */
-void ops_learn_sizes(struct ops *o, struct sizes *sizes);
+/* Before ops_start: who lets the kernel learn of sizes, owners and places;
+ * without, nobody. */
+void ops_use_refresher(struct ops *o, struct refresher *refresher);
 /* After ops_start: note when inodes are read; @loop for timers. */
 int ops_note_reads(struct ops *o, struct loop *loop);
 /* After ops_start: let FUSE's root be the directory @path of the tracker's

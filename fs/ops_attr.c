@@ -53,7 +53,7 @@ void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct call *c;
 
 	(void)fi;
-	ops_sizes_asked(o, ops_ino(o, ino), fuse_req_ctx(req)->pid);
+	ops_refresh_asked(o, ops_ino(o, ino), fuse_req_ctx(req)->pid);
 	if (!ops_cached(o, ops_ino(o, ino), &attr)) {
 		ops_stat(o, &attr, &st);
 		fuse_reply_attr(req, &st, ops_attr_told(o, attr.ino, seen));

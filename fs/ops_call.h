@@ -33,8 +33,8 @@ enum {
 	OPS_ATTR_US = 1000,
 	OPS_FORGETTERS = 4,	/* threads that make the kernel forget pages */
 	OPS_FORGET_MS = 1000,	/* how long a revocation waits for them */
-	OPS_LEARN_MS = 200,	/* how long one waits for sizes to be learned */
-	OPS_LEARNED = 1024,	/* files of which that is remembered */
+	OPS_REFRESH_MS = 200,	/* how long one waits for the refresher */
+	OPS_LEARNED = 1024,	/* files whose sizes it learned, remembered */
 	OPS_STATFS_MS = 1000,	/* how long an answer of statfs is used */
 	OPS_LATE = 64,		/* look-ups without an answer remembered, */
 	OPS_LATE_MS = 300,	/* for so long */
@@ -70,7 +70,7 @@ struct ops {
 	struct held *held;
 	struct lock_waits *waits;	/* ops_lock.c's */
 	struct pool *pages;	/* ops_pages.c: waits for the kernel */
-	struct sizes *sizes;	/* NULL: none */
+	struct refresher *refresher;	/* NULL: none */
 	_Atomic uint64_t learned[OPS_LEARNED];	/* see ops_told.c */
 
 	pthread_mutex_t lock;
@@ -128,7 +128,7 @@ struct call {
 	uint32_t flags;
 	int plus;
 	int created;		/* by the open that asks */
-	int learns;		/* a size: see sizes.h */
+	int refreshes;		/* it is the refresher who asks */
 	struct dir *dir;
 	char *data;		/* of an append that waits */
 	struct file_handle *handle;	/* see call_hold() */
@@ -258,12 +258,12 @@ void ops_entry_moved(struct ops *o, uint64_t dir, struct str name,
 /* The tree knows that these changed elsewhere, the kernel does not yet: first
  * it learns of the sizes of those that are open, and with REVOKE_OWNER of the
  * owner of each. */
-void ops_sizes_learn(struct ops *o, struct files *files,
-		     const uint64_t *inos, uint32_t n, uint8_t also);
-/* @pid asks for attributes of @ino, or for the file: is it who learns sizes? */
-int ops_sizes_asked(struct ops *o, uint64_t ino, pid_t pid);
+void ops_refresh(struct ops *o, struct files *files, const uint64_t *inos,
+		 uint32_t n, uint8_t also);
+/* @pid asks for attributes of @ino, or for the file: is it the refresher? */
+int ops_refresh_asked(struct ops *o, uint64_t ino, pid_t pid);
 /* They may have changed without a revocation. */
-void ops_sizes_lost(struct ops *o);
+void ops_refresh_lost(struct ops *o);
 /* The tree knows that these changed elsewhere: now the kernel does; may wait
  * for a while.  All leases are void: likewise. */
 void ops_kernel_revoked(struct ops *o, const uint64_t *inos, uint32_t n,

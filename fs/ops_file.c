@@ -58,9 +58,9 @@ static void opened(struct call *c, const struct m_attr *a)
 	int err;
 
 	c->fi.fh = (uintptr_t)c->handle;
-	/* A read that the page cache would answer could not be noted; and who
-	 * learns sizes opens it for that. */
-	c->fi.keep_cache = seen_same(c->ops, a) && !c->learns &&
+	/* A read that the page cache would answer could not be noted; and the
+	 * refresher opens it for that. */
+	c->fi.keep_cache = seen_same(c->ops, a) && !c->refreshes &&
 			   (!c->ops->atimes || !atimes_due(a, INT64_MIN));
 	/* A flush is for data, and for locks that the process may have. */
 	c->fi.noflush = (c->fi.flags & O_ACCMODE) == O_RDONLY &&
@@ -196,7 +196,7 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	c->ino = ops_ino(c->ops, ino);
 	c->fi = *fi;
 	c->flags = (uint32_t)kernel_kills_suid();
-	c->learns = ops_sizes_asked(c->ops, c->ino, fuse_req_ctx(req)->pid);
+	c->refreshes = ops_refresh_asked(c->ops, c->ino, fuse_req_ctx(req)->pid);
 	if (!ops_cached(c->ops, c->ino, &attr))
 		open_with(c, &attr);
 	else

@@ -95,7 +95,7 @@ void ops_entry_told(struct ops *o, uint64_t dir, struct str name, int locked,
 	struct told_answer a = answer_of(o, seen, tid);
 	int what = told_entry(o->told, dir, name, ino, locked, &a);
 
-	ops_sizes_asked(o, ino, 0);
+	ops_refresh_asked(o, ino, 0);
 	e->entry_timeout = what & TOLD_NAME && kernel_takes_entries()
 				   ? seconds(&a)
 				   : 0;
@@ -323,9 +323,9 @@ static int unlearn(struct ops *o, uint64_t ino)
 	       atomic_compare_exchange_strong(learned(o, ino), &was, 0);
 }
 
-int ops_sizes_asked(struct ops *o, uint64_t ino, pid_t pid)
+int ops_refresh_asked(struct ops *o, uint64_t ino, pid_t pid)
 {
-	if (o->sizes && pid == sizes_pid(o->sizes))
+	if (o->refresher && pid == refresher_pid(o->refresher))
 		return 1;
 	unlearn(o, ino);
 	return 0;
@@ -333,41 +333,42 @@ int ops_sizes_asked(struct ops *o, uint64_t ino, pid_t pid)
 
 /* The owner of what is reached without a name, too: by a descriptor, or as
  * the working directory. */
-void ops_sizes_learn(struct ops *o, struct files *files,
-		     const uint64_t *inos, uint32_t n, uint8_t also)
+void ops_refresh(struct ops *o, struct files *files, const uint64_t *inos,
+		 uint32_t n, uint8_t also)
 {
-	uint64_t until_ms = now_ms() + OPS_LEARN_MS;
+	uint64_t until_ms = now_ms() + OPS_REFRESH_MS;
 	int owner = also & REVOKE_OWNER;
 
-	for (uint32_t i = 0; o->sizes && i < n; i++) {
+	for (uint32_t i = 0; o->refresher && i < n; i++) {
 		int pages = files_has_pages(files, inos[i]);
 
 		if ((unlearn(o, inos[i]) || !pages) && !owner)
 			continue;
-		if (!sizes_learn(o->sizes, ops_fuse_ino(o, inos[i]), pages,
-				 until_ms) && pages)
+		if (!refresher_attrs(o->refresher, ops_fuse_ino(o, inos[i]),
+				     pages, until_ms) && pages)
 			*learned(o, inos[i]) = inos[i];
 	}
 }
 
-void ops_sizes_lost(struct ops *o)
+void ops_refresh_lost(struct ops *o)
 {
 	for (int i = 0; i < OPS_LEARNED; i++)
 		o->learned[i] = 0;
 }
 
-void ops_learn_sizes(struct ops *o, struct sizes *sizes)
+void ops_use_refresher(struct ops *o, struct refresher *refresher)
 {
-	o->sizes = sizes;
+	o->refresher = refresher;
 }
 
 /* A directory that is elsewhere now, among these. */
 static void places_gone(struct ops *o, const uint64_t *inos, uint32_t n)
 {
-	uint64_t until_ms = now_ms() + OPS_LEARN_MS;
+	uint64_t until_ms = now_ms() + OPS_REFRESH_MS;
 
-	for (uint32_t i = 0; o->sizes && i < n; i++)
-		sizes_place(o->sizes, ops_fuse_ino(o, inos[i]), until_ms);
+	for (uint32_t i = 0; o->refresher && i < n; i++)
+		refresher_place(o->refresher, ops_fuse_ino(o, inos[i]),
+				until_ms);
 }
 
 void ops_kernel_revoked(struct ops *o, const uint64_t *inos, uint32_t n,

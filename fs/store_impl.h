@@ -5,6 +5,7 @@
  * store_io     one chunk's file: name, write, read, move
  * store_sync   making chunks durable, directories shared by group
  * store_journal  the same for small ones, many at a time
+ * store_replay   and what that has to mend after a power cut
  * store_scan   filling the index from what lies on the disk
  * store_open   the directory: whose it is, its lock, its layout
  * store_health  can it be written, is it there at all

@@ -5,11 +5,13 @@
  * PEER-ID, passes every request on to it and every answer back, and damages
  * the first N chunks of TYPE (put: in requests; get: in answers) in one PLACE:
  * "payload", "trailer" (the MD5 behind it) or "header" (the MD5 before it).
- * N 0: all.  Connects from 127.0.0.99.  Says "ready", then "TYPE CHUNK" for
+ * Or PLACE is "early": that many requests of TYPE are answered as by a peer that
+ * has just registered and takes none yet.  N 0: all.  Connects from 127.0.0.99.  Says "ready", then "TYPE CHUNK" for
  * each lie.
  *
  * Threads: one loop, "liar", does it all; main waits for a signal.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,10 +25,11 @@
 #define FROM_IP "127.0.0.99"
 #define CALL_MS 60000
 
-enum place { PAYLOAD, TRAILER, HEADER, PLACES };
+enum place { PAYLOAD, TRAILER, HEADER, EARLY, PLACES };
 
 static const char *const place_names[PLACES] = {
 	[PAYLOAD] = "payload", [TRAILER] = "trailer", [HEADER] = "header",
+	[EARLY] = "early",
 };
 
 static struct {
@@ -63,7 +66,8 @@ static struct buf *flipped(const struct buf *bulk, uint32_t len)
 
 static int may_lie(uint16_t type, const struct buf *bulk)
 {
-	return type == liar.type && bulk && liar.left != 0;
+	return type == liar.type && bulk && liar.left != 0 &&
+	       liar.place != EARLY;
 }
 
 static void told(uint64_t chunk)
@@ -113,6 +117,20 @@ static void lie_get(struct wr *body, struct buf **bulk)
 	arena_fini(&a);
 }
 
+static int is_early(const struct rpc_req *req)
+{
+	struct arena a = ARENA_INIT;
+	struct m_put m;
+
+	if (liar.place != EARLY || req->type != M_put || !liar.left)
+		return 0;
+	if (m_put_decode(&m, &a, req->body->data, req->body->len))
+		abort();
+	told(m.chunk);
+	arena_fini(&a);
+	return 1;
+}
+
 /* ---------------------------------------------------------------- passing */
 
 static void on_answer(void *arg, int err, const struct rpc_answer *a)
@@ -147,6 +165,11 @@ static void near_request(struct rpc *c, struct rpc_req *req, void *arg)
 	struct wr w = WR_INIT;
 
 	(void)c;
+	if (is_early(req)) {
+		rpc_fail(req, -EAGAIN, "not yet");
+		free(p);
+		return;
+	}
 	if (!p || !pair || !pair->far) {
 		free(p);
 		rpc_req_free(req);
@@ -267,7 +290,7 @@ int main(int argc, char **argv)
 	log_init("lie_proxy", LOG_INFO);
 	if (argc != 8 || parse(argv, &at)) {
 		fputs("usage: lie_proxy KEY PORT TO-IP:PORT PEER-ID put|get "
-		      "payload|trailer|header N\n", stderr);
+		      "payload|trailer|header|early N\n", stderr);
 		return 1;
 	}
 	if (loop_new(&liar.loop, "liar") ||

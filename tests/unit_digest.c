@@ -2,101 +2,17 @@
  * unit_digest -- who is asked for a file's MD5, by a core without sockets: the
  * test is its clients, its peers and its clock.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "core_fixture.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "core.h"
 #include "log.h"
 #include "status.h"
 
-#define SLOT 1024
 #define PEERS 4			/* connections 1 to 4; 5 and 6 are clients */
 #define CLIENT 5
-#define LOG_MAX 4096
 
-struct heard {			/* what came out of the core */
-	uint64_t conn;
-	uint32_t number;
-	uint16_t type, status;
-	struct wr body;
-};
-
-static struct db *db;
-static struct core *core;
-static uint64_t ms, seq;
-static struct heard out[LOG_MAX];	/* but M_peers and M_revoke */
-static size_t n_out, seen;
 static uint32_t nums[PEERS + 1];
-static uint32_t next_number = 1;
-
-/* --------------------------------------------------------------- its world */
-
-static void keep(uint64_t conn, uint32_t number, uint16_t type,
-		 uint16_t status, struct wr *body)
-{
-	assert_true(n_out < LOG_MAX);
-	out[n_out++] = (struct heard){ conn, number, type, status, *body };
-	*body = WR_INIT;
-}
-
-static void io_answer(void *arg, uint64_t conn, uint32_t number,
-		      uint16_t type, uint16_t status, struct wr *body)
-{
-	(void)arg;
-	keep(conn, number, type, status, body);
-}
-
-static void io_send(void *arg, uint64_t conn, uint32_t number, uint16_t type,
-		    struct wr *body)
-{
-	(void)arg;
-	if (type == M_peers || type == M_drop) {
-		wr_fini(body);
-		return;
-	}
-	assert_int_equal(type, M_sum);
-	keep(conn, number, type, 0, body);
-}
-
-static void io_close(void *arg, uint64_t conn, const char *why)
-{
-	(void)arg;
-	(void)conn;
-	fail_msg("closed: %s", why);
-}
-
-static void begin(void)
-{
-	core_begin(core, (struct core_time){ .ms = ms, .wall_s = 1000000 });
-}
-
-static void tick(void)
-{
-	ms += 100;
-	begin();
-	core_tick(core);
-	assert_int_equal(core_end(core), 0);
-}
-
-/* A request in a batch of its own; its number. */
-static uint32_t say(uint64_t conn, uint16_t type, struct wr *body)
-{
-	uint32_t number = next_number++;
-
-	begin();
-	core_request(core, conn, number, type, body->p, body->len);
-	assert_int_equal(core_end(core), 0);
-	wr_fini(body);
-	return number;
-}
 
 static void say_sum(const struct heard *q, uint16_t status, uint64_t version,
 		    char c)
@@ -113,47 +29,21 @@ static void say_sum(const struct heard *q, uint16_t status, uint64_t version,
 	wr_fini(&w);
 }
 
-/* The next thing that came out, which must be a @type. */
-static struct heard *next(uint16_t type)
-{
-	if (seen == n_out)
-		fail_msg("nothing came, instead of %s", msg_name(type));
-	assert_int_equal(out[seen].type, type);
-	return &out[seen++];
-}
-
-static void nothing_more(void)
-{
-	assert_int_equal(seen, n_out);
-}
-
 /* ------------------------------------------------------------- its clients */
 
 static void hello(uint64_t conn, uint8_t role)
 {
-	struct m_hello m = { .protocol = MSG_PROTOCOL, .role = role,
-			     .addr = STR_LIT("127.0.0.1"),
-			     .port = (uint16_t)(1000 + conn),
-			     .capacity = 1 << 30 };
 	struct m_inventory inv = { .first = 1, .last = 1 };
-	struct arena a = ARENA_INIT;
-	struct m_hello_r r;
-	struct heard *h;
+	struct m_hello_r r = join(conn, role, 100 + conn,
+				  (struct m_hello){ 0 });
 	struct wr w = WR_INIT;
 
-	core_up(core, conn, role, 100 + conn, "127.0.0.1");
-	assert_int_equal(m_hello_encode(&w, &m), 0);
-	say(conn, M_hello, &w);
-	h = next(M_hello_r);
-	assert_int_equal(h->status, 0);
-	assert_int_equal(m_hello_r_decode(&r, &a, h->body.p, h->body.len), 0);
-	if (role == ROLE_PEER) {
-		nums[conn] = r.num;
-		assert_int_equal(m_inventory_encode(&w, &inv), 0);
-		say(conn, M_inventory, &w);
-		next(M_inventory_r);
-	}
-	arena_fini(&a);
+	if (role != ROLE_PEER)
+		return;
+	nums[conn] = r.num;
+	assert_int_equal(m_inventory_encode(&w, &inv), 0);
+	say(conn, M_inventory, &w);
+	next(M_inventory_r);
 }
 
 /* A file of one chunk for each of the peers that @holders names ("1123"). */
@@ -255,37 +145,15 @@ static uint16_t refused(const char *words)
 
 static int setup(void **state)
 {
-	const struct core_config cfg = {
-		.copies = 1, .slot_size = SLOT, .lease_ms = 10000000,
-		.heartbeat_ms = 1000000, .garbage_ms = 60000,
-		.gone_ms = 60000, .seed = 1,
-	};
-	const struct core_io io = { .answer = io_answer, .send = io_send,
-				    .close = io_close };
-	char why[512];
-
 	(void)state;
-	ms = 1000;
-	seq = 0;
-	if (db_open(&db, ":memory:", why, sizeof(why)) ||
-	    core_new(&core, db, &cfg, &io, (struct core_time){ .ms = ms },
-		     why, sizeof(why)))
+	config.lease_ms = 10000000;
+	config.heartbeat_ms = 1000000;
+	if (core_up_in_memory())
 		return -1;
 	for (uint64_t i = 1; i <= PEERS; i++)
 		hello(i, ROLE_PEER);
 	hello(CLIENT, ROLE_CLIENT);
 	hello(CLIENT + 1, ROLE_CLIENT);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	core_free(core);
-	db_close(db);
-	for (size_t i = 0; i < n_out; i++)
-		wr_fini(&out[i].body);
-	n_out = seen = 0;
 	return 0;
 }
 
@@ -529,7 +397,7 @@ static void bounded(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, core_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(who_holds_most_is_asked), TEST(told_meanwhile),
 		TEST(another_is_asked), TEST(nobody_is_left),

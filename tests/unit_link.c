@@ -418,6 +418,34 @@ static void times_out(void **state)
 	assert_int_equal(calls[2].err, 0);
 }
 
+/* The tracker may have made it, and believe that something is open here. */
+static void change_given_up(void **state)
+{
+	int beats;
+
+	(void)state;
+	FT_SET((ft.hang = 1, ft.heartbeat_ms = 50, us.n_open = 1,
+		us.open[0] = 77));
+	start_well(500);
+	read_attr(&calls[0], 7);
+	FT_UNTIL(DONE(&calls[0]));
+	FT_SET((beats = ft.dgram_beats));
+	FT_UNTIL(ft.dgram_beats >= beats + 4);
+	assert_int_equal(ft.hellos, 1);		/* that was only a question */
+	change(&calls[1]);
+	FT_UNTIL(DONE(&calls[1]));
+	assert_int_equal(calls[1].err, -EIO);
+	FT_SET(ft.hang = 0);
+	FT_UNTIL(ft.hellos == 2 && ft.n_hello_open == 1 &&
+		 ft.hello_open[0] == 77);
+	change(&calls[2]);
+	FT_UNTIL(DONE(&calls[2]));
+	assert_int_equal(calls[2].err, 0);
+	FT_SET((beats = ft.dgram_beats));
+	FT_UNTIL(ft.dgram_beats >= beats + 20);
+	assert_int_equal(ft.hellos, 2);
+}
+
 static void beats_by_tcp(void **state)
 {
 	(void)state;
@@ -542,7 +570,8 @@ int main(void)
 		T(registers), T(wrong_key), T(nobody_there),
 		T(second_of_the_list), T(refused), T(calls_and_errors),
 		T(sends_again), T(session_lost), T(session_refused),
-		T(times_out), T(beats_by_tcp), T(lease_ends),
+		T(times_out), T(change_given_up), T(beats_by_tcp),
+		T(lease_ends),
 		T(tells_what_it_holds), T(unknown_chunks),
 		T(revoke_and_drop), T(ends_well),
 	};

@@ -314,6 +314,24 @@ static void first_time(struct core *c, struct req *r, uint64_t seq,
 	wr_fini(&w);
 }
 
+/*
+ * Was the file without a name deleted that this answer tells of?  Its session
+ * did not hear of it, so said with its hello that it has no such file open,
+ * and then nobody has.  Another is as good: nobody has seen that one.
+ */
+static int made_in_vain(struct core *c, struct req *r, const struct reply *rep)
+{
+	struct m_mknod_r made;
+	struct m_mknod m;
+	struct m_attr attr;
+
+	if (r->type != M_mknod || rep->status != ST_OK ||
+	    m_mknod_decode(&m, &r->arena, r->body, r->len) || !m.tmpfile ||
+	    m_mknod_r_decode(&made, &r->arena, rep->body, rep->len))
+		return 0;
+	return ns_getattr(c->ns, made.attr.ino, &attr) == -ENOENT;
+}
+
 void core_change(struct core *c, struct req *r)
 {
 	const struct change *ch = core_change_of(r->type);
@@ -331,7 +349,8 @@ void core_change(struct core *c, struct req *r)
 	}
 	got = sessions_check(c->sessions, r->session, seq, ack, &r->arena,
 			     &rep);
-	if (got == SEQ_NEW)
+	if (got == SEQ_NEW ||
+	    (got == SEQ_KNOWN && made_in_vain(c, r, &rep)))
 		first_time(c, r, seq, ch);
 	else if (got == SEQ_KNOWN)
 		core_again(c, r, seq, &rep);

@@ -77,7 +77,7 @@ struct out {
 	TAILQ_ENTRY(out) late_link;
 	uint8_t late;		/* it waits or waited: in core.late */
 	uint8_t held;		/* in core.withheld or .ready */
-	uint8_t again;		/* to a session that may have lost the past */
+	uint8_t again;		/* made anew just before it leaves */
 	unsigned n_inos;
 	uint64_t inos[CORE_ATTRS_MAX];	/* it gives leases on */
 	struct dup *dups;
@@ -241,6 +241,8 @@ void core_out_free(struct core *c, struct out *o);
 /* core_lock.c */
 int core_locks_new(struct core *c);
 int core_serve_lock(struct core *c, struct req *r, struct wr *w);
+/* @o says what was asked for: now it says what is in the way of that. */
+int core_lock_again(struct core *c, struct out *o, struct arena *a);
 /* @s says hello: what it lists, it has; or its inodes are in *@lost. */
 int core_locks_resume(struct core *c, const struct session *s,
 		      const struct m_hello *m, struct arena *a,

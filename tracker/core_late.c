@@ -245,6 +245,8 @@ void core_refresh(struct core *c, struct out *o)
 
 	if (ch && o->status == ST_OK)
 		core_poison(c, refresh(c, o, ch, &a));
+	else if (o->type == M_lock_r)
+		core_poison(c, core_lock_again(c, o, &a));
 	arena_fini(&a);
 }
 

@@ -9,10 +9,14 @@
  * Locks are not in the database, so a batch that fails cannot undo them:
  * whoever was concerned has its connection closed, and its hello makes the
  * table what it believes (locks.h).
+ *
+ * What is in the way of a lock (F_GETLK) is not known before all who had locks
+ * are back after a restart: the answer is withheld so long, which is a lease
+ * at most.
  */
 #include <errno.h>
 
-#include "core_internal.h"
+#include "core_change.h"
 #include "log.h"
 
 static void decided(void *core, uint64_t session, uint64_t ticket,
@@ -43,6 +47,62 @@ int core_locks_new(struct core *c)
 	return locks_new(&c->locks, &ops);
 }
 
+/* Who is not back yet after a restart may have such a lock: answered when all
+ * are, or their leases have ended. */
+static int get_late(struct core *c, struct req *r, const struct m_lock_r *m)
+{
+	struct wr w = WR_INIT;
+	struct out *o;
+
+	if (m_lock_r_encode(&w, m)) {
+		wr_fini(&w);
+		return -ENOMEM;
+	}
+	o = core_put(c, r->conn->conn, r->number, M_lock_r, ST_OK, &w);
+	r->later = 1;
+	if (!o)
+		return 0;	/* the batch is lost */
+	o->session = r->session->id;
+	o->again = 1;
+	if (leases_wait_assumed(c->leases, &r->session->holder, &o->wait))
+		core_poison(c, -ENOMEM);
+	core_set_late(c, o);
+	return 0;
+}
+
+int core_lock_again(struct core *c, struct out *o, struct arena *a)
+{
+	struct m_lock_r asked, m;
+	struct wr w = WR_INIT;
+	int err = m_lock_r_decode(&asked, a, o->body.p, o->body.len);
+
+	if (err)
+		return err;
+	m = asked;
+	locks_get(c->locks, o->session, &asked.lock, &m.lock);
+	err = m_lock_r_encode(&w, &m);
+	if (err) {
+		wr_fini(&w);
+		return err;
+	}
+	wr_fini(&o->body);
+	o->body = w;
+	o->again = 0;	/* it is no question any more */
+	return 0;
+}
+
+/* @asked: of which nothing is in the way. */
+static int get(struct core *c, struct req *r, struct wr *w,
+	       const struct m_lock_r *asked)
+{
+	struct m_lock_r m = *asked;
+
+	locks_get(c->locks, r->session->id, &asked->lock, &m.lock);
+	if (m.lock.kind == LK_NONE && leases_assumed(c->leases))
+		return get_late(c, r, asked);
+	return m_lock_r_encode(w, &m);
+}
+
 int core_serve_lock(struct core *c, struct req *r, struct wr *w)
 {
 	struct session *s = r->session;
@@ -56,10 +116,8 @@ int core_serve_lock(struct core *c, struct req *r, struct wr *w)
 	if (m.op > LK_CANCEL || !locks_sound(&m.lock))
 		return -EINVAL;
 	out.lock = m.lock;
-	if (m.op == LK_GET) {
-		locks_get(c->locks, s->id, &m.lock, &out.lock);
-		return m_lock_r_encode(w, &out);
-	}
+	if (m.op == LK_GET)
+		return get(c, r, w, &out);
 	s->locked = 1;
 	if (m.op == LK_CANCEL)
 		locks_cancel(c->locks, s->id, m.ticket);

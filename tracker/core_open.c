@@ -84,8 +84,9 @@ static int open_parts(struct core *c)
 	struct repair_env env = { .copies = c->cfg.copies,
 				  .gone_ms = c->cfg.gone_ms, .rng = &c->rng,
 				  .send = core_ask, .arg = c };
-	/* a number that no earlier life of this tracker gave */
-	struct jobs_env jobs = { .first = (uint64_t)c->now.wall_s << 20 | 1,
+	/* none that an earlier life of this tracker gave, of which peers may
+	 * still tell; small enough for JSON, whose numbers are signed */
+	struct jobs_env jobs = { .first = random_u64() >> 2 | 1,
 				 .send = core_ask, .arg = c };
 	int err;
 

@@ -1,4 +1,7 @@
-#include "leases.h"
+/*
+ * leases -- see leases.h.
+ */
+#include "leases_internal.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -21,22 +24,6 @@ struct inode {
 	uint64_t ino;
 	LIST_HEAD(inode_leases, lease) leases;
 	UT_hash_handle hh;
-};
-
-/* That a waiter waits for a revocation. */
-struct wait {
-	LIST_ENTRY(wait) of_revoke;
-	LIST_ENTRY(wait) of_waiter;
-	struct waiter *waiter;
-};
-
-struct leases {
-	struct leases_ops ops;
-	size_t most;
-	struct inode *inodes;
-	struct revokes unsent;
-	LIST_HEAD(holder_list, holder) assumed;
-	unsigned n_assumed;
 };
 
 int leases_new(struct leases **out, const struct leases_ops *ops,
@@ -183,38 +170,6 @@ int leases_held(const struct leases *l, uint64_t ino)
 
 /* ----------------------------------------------------------- revocations */
 
-/* With room for a few: one that is queued is never empty. */
-static struct revoke *revoke_new(struct holder *h)
-{
-	struct revoke *r = calloc(1, sizeof(*r));
-
-	if (!r)
-		return NULL;
-	r->holder = h;
-	r->cap = 8;
-	r->inos = malloc(r->cap * sizeof(*r->inos));
-	if (r->inos)
-		return r;
-	free(r);
-	return NULL;
-}
-
-static int revoke_add(struct revoke *r, uint64_t ino)
-{
-	uint32_t cap = r->cap * 2;
-	uint64_t *inos;
-
-	if (r->n == r->cap) {
-		inos = realloc(r->inos, cap * sizeof(*inos));
-		if (!inos)
-			return -ENOMEM;
-		r->inos = inos;
-		r->cap = cap;
-	}
-	r->inos[r->n++] = ino;
-	return 0;
-}
-
 static struct revoke *revoke_queue(struct leases *l, struct holder *h)
 {
 	struct revoke *r = revoke_new(h);
@@ -278,40 +233,6 @@ struct revoke *leases_unsent(struct leases *l)
 		r->holder->gather = NULL;
 	TAILQ_INSERT_TAIL(&r->holder->sent, r, link);
 	return r;
-}
-
-struct revoke *holder_revoke(const struct holder *h, uint32_t number)
-{
-	struct revoke *r;
-
-	TAILQ_FOREACH(r, &h->sent, link)
-		if (r->number == number)
-			return r;
-	return NULL;
-}
-
-static void wait_free(struct wait *w)
-{
-	LIST_REMOVE(w, of_revoke);
-	LIST_REMOVE(w, of_waiter);
-	w->waiter->n--;
-	free(w);
-}
-
-/* Nobody waits for it any more.  It is in no list. */
-static void revoke_end(struct leases *l, struct revoke *r)
-{
-	struct wait *w;
-
-	while ((w = LIST_FIRST(&r->waits))) {
-		struct waiter *waiter = w->waiter;
-
-		wait_free(w);
-		if (!waiter->n)
-			l->ops.ready(waiter, l->ops.arg);
-	}
-	free(r->inos);
-	free(r);
 }
 
 void leases_acked(struct leases *l, struct revoke *r, const uint64_t *open,
@@ -401,37 +322,7 @@ void leases_release(struct leases *l, struct holder *h, uint64_t ino,
 	lease_settle(l, e);
 }
 
-/* --------------------------------------------------------------- waiting */
-
-void waiter_init(struct waiter *w)
-{
-	w->n = 0;
-	LIST_INIT(&w->waits);
-}
-
-void waiter_fini(struct waiter *w)
-{
-	struct wait *x;
-
-	while ((x = LIST_FIRST(&w->waits)))
-		wait_free(x);
-}
-
-static int wait_for(struct revoke *r, struct waiter *w)
-{
-	struct wait *x = LIST_FIRST(&r->waits);
-
-	if (x && x->waiter == w)
-		return 0;	/* for another inode that it touched */
-	x = calloc(1, sizeof(*x));
-	if (!x)
-		return -ENOMEM;
-	x->waiter = w;
-	LIST_INSERT_HEAD(&r->waits, x, of_revoke);
-	LIST_INSERT_HEAD(&w->waits, x, of_waiter);
-	w->n++;
-	return 0;
-}
+/* -------------------------------------------------------------- touching */
 
 int leases_end(struct leases *l, struct holder *h, uint64_t ino,
 	       uint64_t order)
@@ -456,41 +347,14 @@ int leases_touch(struct leases *l, const struct holder *by, uint64_t ino,
 		if (e->read || (also && (e->known || e->open)))
 			err = lease_revoke(l, e, also, order);
 		if (!err && e->revoke)
-			err = wait_for(e->revoke, w);
+			err = revoke_wait(e->revoke, w);
 		if (err)
 			return err;
 	}
 	return 0;
 }
 
-/* --------------------------------------------------------- assumed holders */
-
-int leases_assume(struct leases *l, struct holder *h)
-{
-	assert(!h->assumed);
-	h->assumed = revoke_new(h);
-	if (!h->assumed)
-		return -ENOMEM;
-	LIST_INSERT_HEAD(&l->assumed, h, assumed_link);
-	l->n_assumed++;
-	return 0;
-}
-
-unsigned leases_assumed(const struct leases *l)
-{
-	return l->n_assumed;
-}
-
-int leases_wait_assumed(struct leases *l, const struct holder *by,
-			struct waiter *w)
-{
-	struct holder *h;
-
-	LIST_FOREACH(h, &l->assumed, assumed_link)
-		if (h != by && wait_for(h->assumed, w))
-			return -ENOMEM;
-	return 0;
-}
+/* ---------------------------------------------------------- a holder's end */
 
 void leases_drop(struct leases *l, struct holder *h)
 {

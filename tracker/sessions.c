@@ -258,7 +258,7 @@ int sessions_check(struct sessions *t, struct session *s, uint64_t seq,
 int sessions_record(struct sessions *t, struct session *s, uint64_t seq,
 		    const struct reply *r)
 {
-	struct db_stmt *q = db_prep(t->db, "INSERT INTO replies"
+	struct db_stmt *q = db_prep(t->db, "INSERT OR REPLACE INTO replies"
 					   "(session, seq, type, status, body)"
 					   " VALUES (?, ?, ?, ?, ?)");
 

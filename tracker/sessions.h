@@ -86,6 +86,7 @@ enum seq_state {
 /* enum seq_state or -errno. */
 int sessions_check(struct sessions *t, struct session *s, uint64_t seq,
 		   uint64_t ack, struct arena *a, struct reply *out);
+/* In place of the one that it has, if it has one. */
 int sessions_record(struct sessions *t, struct session *s, uint64_t seq,
 		    const struct reply *r);
 

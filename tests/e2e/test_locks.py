@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from callers import frozen
 from lock_child import Child
 from swarm import SLOWER, wait_for
 
@@ -395,6 +396,19 @@ def test_the_tracker_dies_with_locks_held(make_swarm, children):
     a.ok("try", a.fd, "u")
     assert b.answer(5 * SLOWER) is None
     assert b.ok("read", b.fd, 10, 0) == "still mine"
+
+
+def test_nobody_hears_free_before_all_are_back(make_swarm, children):
+    swarm = make_swarm(peers=2)
+    holder, other = swarm.peers
+    a, b = children(holder.path("f"), other.path("f"))
+    a.ok("try", a.fd, "w", 10, 5)
+    with frozen(holder.proc):
+        swarm.kill_tracker()
+        swarm.start_tracker()
+        b.tell("get", b.fd, "r")
+        assert not b.answered(3)
+    assert b.answer(LEASE * SLOWER) == ["w", 10, 5, a.pid]
 
 
 def test_a_frozen_mount_does_not_go_on(make_swarm, children):

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from liar import lied_to
 from swarm import SLOWER, Swarm, program, wait_for
 
 SLOT = 512 * 1024
@@ -90,6 +91,16 @@ def test_parts(some, size):
     assert some.status()["under_replicated_chunks"] == 0
     assert read(path) == data
     assert read(some.peers[1].path(f"f{size}")) == data
+
+
+def test_a_peer_that_takes_none_yet():
+    """One that has just registered: it is asked again."""
+    with lied_to("put", "early", 5, peers=3) as (s, cut):
+        path, data = write_file(s, "early", 9 * SLOT)
+        s.pspfs("distribute", "--delete", path)
+        assert len(cut()) == 5
+        assert check_parts(s.info("/early"), len(data), 3) == 3
+        assert read(s.peers[0].path("early")) == data
 
 
 def test_an_empty_file(some):

@@ -6,7 +6,7 @@
  * made again is whole, is right by its MD5, and is the last that is said of
  * its chunk.
  */
-#include "store_journal.c"
+#include "store_replay.c"
 
 #include "fuzz.h"
 
@@ -18,20 +18,20 @@ static void mend(uint8_t *p, size_t n)
 {
 	size_t at = 0;
 
-	for (int i = 0; i < RECORDS_MOST && n - at >= BODY; i++) {
+	for (int i = 0; i < RECORDS_MOST && n - at >= JOURNAL_BODY; i++) {
 		struct chunk_meta m = {
-			.chunk = get_u64(p + at + HEAD + 24),
-			.len = get_u32(p + at + HEAD + 52),
+			.chunk = get_u64(p + at + JOURNAL_HEAD + 24),
+			.len = get_u32(p + at + JOURNAL_HEAD + 52),
 		};
 
-		if (m.len > n - at - BODY)
+		if (m.len > n - at - JOURNAL_BODY)
 			return;
-		md5_one(p + at + BODY, m.len, m.md5);
-		memcpy(p + at, magic, sizeof(magic));
-		put_u64(p + at + AT_GEN, get_u64(p + AT_GEN));
-		put_u64(p + at + AT_AT, at);
-		store_trailer_write(p + at + HEAD, SWARM, COPY_REPLICA, &m);
-		at += record_size(m.len);
+		md5_one(p + at + JOURNAL_BODY, m.len, m.md5);
+		memcpy(p + at, JOURNAL_MAGIC, JOURNAL_MAGIC_LEN);
+		put_u64(p + at + JOURNAL_AT_GEN, get_u64(p + JOURNAL_AT_GEN));
+		put_u64(p + at + JOURNAL_AT_AT, at);
+		store_trailer_write(p + at + JOURNAL_HEAD, SWARM, COPY_REPLICA, &m);
+		at += journal_record_size(m.len);
 		if (at > n)
 			return;
 	}
@@ -45,7 +45,7 @@ static void check_record(const struct replay *r, const struct record *rec)
 	for (int i = 0; i < 2; i++) {
 		const uint8_t *p = r->bytes[i];
 
-		inside |= rec->data >= p + BODY &&
+		inside |= rec->data >= p + JOURNAL_BODY &&
 			  rec->data + rec->m.len <= p + r->n_bytes[i];
 	}
 	MUST(inside && rec->m.len && rec->m.len <= STORE_CHUNK_MAX);
@@ -63,7 +63,7 @@ static void check_last(const struct replay *r, const struct record *rec,
 
 	while (gen && (size = parse(r->s, r->bytes[i], r->n_bytes[i], at, gen,
 				    &later))) {
-		MUST(size % SECTOR == 0 && size >= BODY + later.m.len);
+		MUST(size % JOURNAL_SECTOR == 0 && size >= JOURNAL_BODY + later.m.len);
 		if (later.m.chunk == rec->m.chunk && is_good(&later))
 			MUST(later.data <= rec->data);
 		at += size;
@@ -128,16 +128,17 @@ static void record(struct wr *w, size_t begin, uint64_t gen, uint64_t chunk,
 {
 	size_t at = w->len - begin;
 	struct chunk_meta m = { .chunk = chunk, .len = (uint32_t)strlen(text) };
-	uint8_t body[BODY] = { 0 };
+	static const uint8_t zeros[JOURNAL_SECTOR];
+	uint8_t body[JOURNAL_BODY] = { 0 };
 
 	md5_one(text, m.len, m.md5);
-	memcpy(body, magic, sizeof(magic));
-	put_u64(body + AT_GEN, gen);
-	put_u64(body + AT_AT, at);
-	store_trailer_write(body + HEAD, SWARM, COPY_REPLICA, &m);
+	memcpy(body, JOURNAL_MAGIC, JOURNAL_MAGIC_LEN);
+	put_u64(body + JOURNAL_AT_GEN, gen);
+	put_u64(body + JOURNAL_AT_AT, at);
+	store_trailer_write(body + JOURNAL_HEAD, SWARM, COPY_REPLICA, &m);
 	wr_bytes(w, body, sizeof(body));
 	wr_bytes(w, text, m.len);
-	wr_bytes(w, zeros, record_size(m.len) - BODY - m.len);
+	wr_bytes(w, zeros, journal_record_size(m.len) - JOURNAL_BODY - m.len);
 }
 
 static void seed(const char *name, int flags, int torn)
@@ -145,12 +146,12 @@ static void seed(const char *name, int flags, int torn)
 	struct wr w = WR_INIT;
 
 	wr_u8(&w, (uint8_t)flags);
-	wr_u32(&w, 3 * SECTOR);
+	wr_u32(&w, 3 * JOURNAL_SECTOR);
 	record(&w, 5, 9, 0x1001, "one");
 	record(&w, 5, 9, 0x1002, "two");
 	record(&w, 5, 9, 0x1001, "");
-	record(&w, 5 + 3 * SECTOR, 10, 0x1003, "three");
-	record(&w, 5 + 3 * SECTOR, 10, 0x1002, "again");
+	record(&w, 5 + 3 * JOURNAL_SECTOR, 10, 0x1003, "three");
+	record(&w, 5 + 3 * JOURNAL_SECTOR, 10, 0x1002, "again");
 	w.len -= (size_t)torn;
 	fuzz_seed_wr(name, &w);
 }
@@ -159,6 +160,6 @@ void fuzz_seeds(void)
 {
 	seed("both", 0, 0);
 	seed("mended", MEND, 0);
-	seed("torn", 0, SECTOR - BODY);
+	seed("torn", 0, JOURNAL_SECTOR - JOURNAL_BODY);
 	fuzz_seed("empty", "\0\0\0\0\0", 5);
 }

@@ -1,10 +1,10 @@
 /*
- * sizes -- see sizes.h.
+ * refresher -- see refresher.h.
  *
  * Happy path: a packet {number, inode} to the process, one {number, error}
  * back.  Failure: a packet that comes too late is told by its number.
  */
-#include "sizes.h"
+#include "refresher.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,7 +44,7 @@ struct got {
 	int64_t err;
 };
 
-struct sizes {
+struct refresher {
 	int fd;
 	pid_t pid;
 	/* the caller's thread only */
@@ -186,123 +186,123 @@ static void child(int fd, const char *dir)
 
 /* Signals that end the daemon do not end it, nor does a handler run in it:
  * the end of the socket does. */
-static int start(struct sizes *s, int fd, const char *dir)
+static int start(struct refresher *r, int fd, const char *dir)
 {
 	sigset_t all, before;
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	s->pid = fork();
-	if (!s->pid)
+	r->pid = fork();
+	if (!r->pid)
 		child(fd, dir);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return s->pid < 0 ? -errno : 0;
+	return r->pid < 0 ? -errno : 0;
 }
 
-int sizes_new(struct sizes **out, const char *dir)
+int refresher_new(struct refresher **out, const char *dir)
 {
-	struct sizes *s = calloc(1, sizeof(*s));
+	struct refresher *r = calloc(1, sizeof(*r));
 	int fds[2], err;
 
-	if (!s)
+	if (!r)
 		return -ENOMEM;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds)) {
 		err = -errno;
-		free(s);
+		free(r);
 		return err;
 	}
-	s->fd = fds[0];
-	err = start(s, fds[1], dir);
+	r->fd = fds[0];
+	err = start(r, fds[1], dir);
 	close(fds[1]);
 	if (err) {
-		close(s->fd);
-		free(s);
+		close(r->fd);
+		free(r);
 		return err;
 	}
-	*out = s;
+	*out = r;
 	return 0;
 }
 
-void sizes_free(struct sizes *s)
+void refresher_free(struct refresher *r)
 {
 	const struct timespec pause = { .tv_nsec = STEP_MS * 1000000L };
 	int left = END_MS;
 
-	if (!s)
+	if (!r)
 		return;
-	close(s->fd);
-	while (!waitpid(s->pid, NULL, WNOHANG) && (left -= STEP_MS) > 0)
+	close(r->fd);
+	while (!waitpid(r->pid, NULL, WNOHANG) && (left -= STEP_MS) > 0)
 		nanosleep(&pause, NULL);
-	free(s);
+	free(r);
 }
 
-pid_t sizes_pid(const struct sizes *s)
+pid_t refresher_pid(const struct refresher *r)
 {
-	return s->pid;
+	return r->pid;
 }
 
 /* The next packet back, by then. */
-static int next(struct sizes *s, uint64_t until_ms, struct got *g)
+static int next(struct refresher *r, uint64_t until_ms, struct got *g)
 {
-	struct pollfd p = { .fd = s->fd, .events = POLLIN };
-	ssize_t n = recv(s->fd, g, sizeof(*g), MSG_DONTWAIT);
+	struct pollfd p = { .fd = r->fd, .events = POLLIN };
+	ssize_t n = recv(r->fd, g, sizeof(*g), MSG_DONTWAIT);
 	uint64_t now;
 
 	if (n < 0 && errno == EAGAIN) {
 		now = now_ms();
 		poll(&p, 1, until_ms > now ? (int)(until_ms - now) : 0);
-		n = recv(s->fd, g, sizeof(*g), MSG_DONTWAIT);
+		n = recv(r->fd, g, sizeof(*g), MSG_DONTWAIT);
 	}
 	if (n == sizeof(*g)) {
-		s->back = g->number;
+		r->back = g->number;
 		return 0;
 	}
 	return n < 0 && errno == EAGAIN ? -ETIMEDOUT : -EPIPE;
 }
 
 /* It will not get better: says so, once. */
-static void give_up(struct sizes *s, int err)
+static void give_up(struct refresher *r, int err)
 {
-	s->never = 1;
+	r->never = 1;
 	log_info("sizes of open files: %s: while others change a file again "
 		 "and again lseek(SEEK_END) may be a change late",
 		 strerror(-err));
 }
 
-static int have_asked(struct sizes *s, uint64_t fuse_ino, enum what what,
+static int have_asked(struct refresher *r, uint64_t fuse_ino, enum what what,
 		      uint64_t until_ms)
 {
-	struct ask a = { s->number + 1, fuse_ino, what };
+	struct ask a = { r->number + 1, fuse_ino, what };
 	struct got g = { 0 };
 	int err = 0;
 
-	if (s->never)
+	if (r->never)
 		return -EPERM;
-	while (!err && s->back != s->number)
-		err = next(s, 0, &g);
-	if (!err && send(s->fd, &a, sizeof(a), MSG_NOSIGNAL) != sizeof(a))
+	while (!err && r->back != r->number)
+		err = next(r, 0, &g);
+	if (!err && send(r->fd, &a, sizeof(a), MSG_NOSIGNAL) != sizeof(a))
 		err = -EPIPE;
 	if (err == -ETIMEDOUT)
 		return -EBUSY;
 	if (!err) {
-		s->number = a.number;
-		err = next(s, until_ms, &g);
+		r->number = a.number;
+		err = next(r, until_ms, &g);
 	}
 	if (!err)
 		err = (int)g.err;
 	if (err == -EPERM || err == -EPIPE)
-		give_up(s, err);
+		give_up(r, err);
 	return err;
 }
 
-int sizes_learn(struct sizes *s, uint64_t fuse_ino, int pages,
+int refresher_attrs(struct refresher *r, uint64_t fuse_ino, int pages,
 		uint64_t until_ms)
 {
-	return have_asked(s, fuse_ino, pages ? AND_PAGES : ATTRIBUTES,
+	return have_asked(r, fuse_ino, pages ? AND_PAGES : ATTRIBUTES,
 			  until_ms);
 }
 
-int sizes_place(struct sizes *s, uint64_t fuse_ino, uint64_t until_ms)
+int refresher_place(struct refresher *r, uint64_t fuse_ino, uint64_t until_ms)
 {
-	return have_asked(s, fuse_ino, PLACE, until_ms);
+	return have_asked(r, fuse_ino, PLACE, until_ms);
 }

@@ -1,5 +1,5 @@
 /*
- * unit_sizes -- the process that stats: late, stopped, killed, ended; and
+ * unit_refresher -- the process that stats: late, stopped, killed, ended; and
  * what it must not hold on to.  That the kernel learns by it is shown on real
  * mounts (e2e/test_check_mounts.py).
  */
@@ -13,36 +13,36 @@
 
 #include <cmocka.h>
 
-#include "sizes.h"
+#include "refresher.h"
 #include "text.h"
 
 enum { LIMIT_S = 60, LONG_MS = 20000, SHORT_MS = 50, INO = 2 };
 
-static struct sizes *s;
+static struct refresher *r;
 
 static int setup(void **state)
 {
 	(void)state;
-	return sizes_new(&s, "/nonexistent/mount");
+	return refresher_new(&r, "/nonexistent/mount");
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	sizes_free(s);
+	refresher_free(r);
 	return 0;
 }
 
 static int learn(uint64_t ms)
 {
-	return sizes_learn(s, INO, 1, now_ms() + ms);
+	return refresher_attrs(r, INO, 1, now_ms() + ms);
 }
 
 static void its_error_comes_back(void **state)
 {
 	(void)state;
 	assert_int_equal(learn(LONG_MS), -ENOENT);
-	assert_int_equal(sizes_place(s, INO, now_ms() + LONG_MS), -ENOENT);
+	assert_int_equal(refresher_place(r, INO, now_ms() + LONG_MS), -ENOENT);
 	assert_int_equal(learn(LONG_MS), -ENOENT);
 }
 
@@ -54,12 +54,12 @@ static void a_late_one_is_left_alone(void **state)
 
 	(void)state;
 	assert_int_equal(learn(LONG_MS), -ENOENT);
-	kill(sizes_pid(s), SIGSTOP);
+	kill(refresher_pid(r), SIGSTOP);
 	assert_int_equal(learn(SHORT_MS), -ETIMEDOUT);
 	before = now_ms();
 	assert_int_equal(learn(LONG_MS), -EBUSY);
 	assert_true(now_ms() - before < LONG_MS / 2);
-	kill(sizes_pid(s), SIGCONT);
+	kill(refresher_pid(r), SIGCONT);
 	do
 		err = learn(LONG_MS);
 	while (err == -EBUSY && now_ms() - before < LONG_MS);
@@ -70,7 +70,7 @@ static void a_late_one_is_left_alone(void **state)
 static void a_dead_one_is_not_asked_again(void **state)
 {
 	(void)state;
-	kill(sizes_pid(s), SIGKILL);
+	kill(refresher_pid(r), SIGKILL);
 	assert_int_equal(learn(LONG_MS), -EPIPE);
 	assert_int_equal(learn(LONG_MS), -EPERM);
 }
@@ -78,40 +78,40 @@ static void a_dead_one_is_not_asked_again(void **state)
 static void signals_do_not_end_it(void **state)
 {
 	(void)state;
-	kill(sizes_pid(s), SIGTERM);
-	kill(sizes_pid(s), SIGINT);
+	kill(refresher_pid(r), SIGTERM);
+	kill(refresher_pid(r), SIGINT);
 	assert_int_equal(learn(LONG_MS), -ENOENT);
 }
 
 /* Nobody who waits for the end of a descriptor of ours waits for it too. */
 static void it_keeps_no_descriptor(void **state)
 {
-	struct sizes *other;
+	struct refresher *other;
 	int fds[2];
 	char c;
 
 	(void)state;
 	assert_int_equal(pipe(fds), 0);
-	assert_int_equal(sizes_new(&other, "/"), 0);
+	assert_int_equal(refresher_new(&other, "/"), 0);
 	close(fds[1]);
 	assert_int_equal(read(fds[0], &c, 1), 0);
 	close(fds[0]);
-	sizes_free(other);
+	refresher_free(other);
 }
 
 static void it_ends_with_us(void **state)
 {
-	struct sizes *other;
+	struct refresher *other;
 	pid_t pid;
 
 	(void)state;
-	assert_int_equal(sizes_new(&other, "/"), 0);
-	pid = sizes_pid(other);
+	assert_int_equal(refresher_new(&other, "/"), 0);
+	pid = refresher_pid(other);
 	assert_int_equal(kill(pid, 0), 0);
-	sizes_free(other);
+	refresher_free(other);
 	assert_int_equal(kill(pid, 0), -1);
 	assert_int_equal(errno, ESRCH);
-	sizes_free(NULL);
+	refresher_free(NULL);
 }
 
 #define EACH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)

@@ -1,6 +1,6 @@
 /*
- * sizes -- the kernel learns of a file's size, or owner, or of a directory's
- * place, now, whoever else is asking.
+ * refresher -- the kernel learns of a file's size, or owner, or of a
+ * directory's place, now, whoever else is asking.
  *
  * The kernel throws an answer for attributes away when the inode is
  * invalidated while it is under way; lseek(SEEK_END) and read(2) then go by
@@ -19,24 +19,24 @@
  *
  * Failure: without the right to open by handle (CAP_DAC_READ_SEARCH), or when
  *          the stat takes too long, things are as they were before.
- * Threads: sizes_learn() on one at a time; the process makes system calls
+ * Threads: refresher_attrs() on one at a time; the process makes system calls
  *          only, so it may be made when there are threads.
  * Source:  fs/fuse/inode.c and file.c of Linux 6.18 for what is thrown away
  *          when; fuse_encode_fh() there for the handle.
  */
-#ifndef PSPFS_SIZES_H
-#define PSPFS_SIZES_H
+#ifndef PSPFS_REFRESHER_H
+#define PSPFS_REFRESHER_H
 
 #include <stdint.h>
 #include <sys/types.h>
 
-struct sizes;
+struct refresher;
 
 /* For the mount that will be at @dir, absolute, which must outlive it. */
-int sizes_new(struct sizes **out, const char *dir);
-void sizes_free(struct sizes *s);
+int refresher_new(struct refresher **out, const char *dir);
+void refresher_free(struct refresher *r);
 /* The process, as it is seen in what it asks. */
-pid_t sizes_pid(const struct sizes *s);
+pid_t refresher_pid(const struct refresher *r);
 
 /*
  * What the kernel goes by is from now on at least what a stat that starts now
@@ -45,11 +45,11 @@ pid_t sizes_pid(const struct sizes *s);
  * -EBUSY: the one before did not come back yet; -EPERM: never; -ESTALE: the
  * kernel does not know the inode.
  */
-int sizes_learn(struct sizes *s, uint64_t fuse_ino, int pages,
+int refresher_attrs(struct refresher *r, uint64_t fuse_ino, int pages,
 		uint64_t until_ms);
 
 /* If @fuse_ino is a directory the kernel no longer believes it to be where it
- * was, unless it is there.  Waits and fails as sizes_learn(). */
-int sizes_place(struct sizes *s, uint64_t fuse_ino, uint64_t until_ms);
+ * was, unless it is there.  Waits and fails as refresher_attrs(). */
+int refresher_place(struct refresher *r, uint64_t fuse_ino, uint64_t until_ms);
 
 #endif
