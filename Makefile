@@ -118,6 +118,7 @@ DEPS_RUN   := fuse3 libfuse3-3 libevent-core-2.1-7 libevent-pthreads-2.1-7 \
 DEPS_BUILD := gcc make pkg-config libc6-dev libfuse3-dev libevent-dev \
 	      libssl-dev libsqlite3-dev libjansson-dev uthash-dev libxxhash-dev
 DEPS_TEST  := libcmocka-dev python3 python3-pytest python3-pytest-timeout \
+	      python3-pytest-xdist \
 	      rsync git tar procps util-linux iproute2 nftables cppcheck \
 	      fio sqlite3 zip unzip vim-tiny emacs-nox stress-ng dbench \
 	      acl attr patch xz-utils dpkg clang libclang-rt-14-dev \

@@ -4,21 +4,27 @@
   run.py --build DIR [--pytest PATH] NAME...
 
 Each NAME is a program DIR/tests/NAME that prints cmocka's lines; each has a
-time limit.  The last line is "N passed, N failed, N skipped"; the exit code
-is 1 when anything failed or nothing ran.
+time limit.  Files of pytest run side by side, WORKERS at a time; then, one by
+one, the tests that are marked `alone`.  The last line is "N passed, N failed,
+N skipped"; the exit code is 1 when anything failed or nothing ran.
 """
 import argparse
 import concurrent.futures
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 
 import sanitize
 
 LIMIT_S = 300           # a unit test program
-PYTEST_LIMIT_S = 1800   # all of pytest
+PYTEST_LIMIT_S = 1500   # a pass of pytest
+END_S = 60              # it may take to clear away when it is interrupted
+WORKERS = 3             # most tests wait more than they work
 
 
 def run_unit(build, name):
@@ -47,29 +53,45 @@ def run_unit(build, name):
     return text, passed, failed
 
 
-def run_pytest(path, build):
-    """(passed, failed, skipped) of pytest over @path."""
+def interrupt(proc, build):
+    """As Ctrl-C does: tests end, swarms are taken down; then whatever is left."""
+    for sig, wait_s in (signal.SIGINT, END_S * sanitize.slower(build)), (signal.SIGKILL, 10):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(proc.pid, sig)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            proc.wait(wait_s)
+
+
+def run_pytest(path, build, *options):
+    """(passed, failed, skipped) of a pass of pytest over @path."""
     env = dict(os.environ, PSPFS_BUILD=os.path.abspath(build))
     argv = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-rfEs",
-            f"--timeout={300 * sanitize.slower(build)}", "--durations=8", "-p", "no:cacheprovider", path]
+            f"--timeout={300 * sanitize.slower(build)}", "--durations=8", "-p", "no:cacheprovider", *options, path]
     counts = {"passed": 0, "failed": 0, "error": 0, "errors": 0, "skipped": 0}
-    proc = subprocess.Popen(argv, stdout=subprocess.PIPE, env=env, text=True,
+    proc = subprocess.Popen(argv, stdout=subprocess.PIPE, env=env, text=True, start_new_session=True,
                             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     limit = PYTEST_LIMIT_S * sanitize.slower(build)
-    deadline = time.time() + limit
+    late = threading.Timer(limit, interrupt, (proc, build))
+    late.start()
     last = ""
-    for line in proc.stdout:
-        print(line, end="", flush=True)
-        if re.search(r"\d+ (passed|failed|errors?|skipped)", line):
-            last = line
-        if time.time() > deadline:
-            proc.kill()
-            print(f"pytest: no end after {limit} s")
-            counts["failed"] += 1
-    code = proc.wait()
+    try:
+        for line in proc.stdout:
+            print(line, end="", flush=True)
+            if re.search(r"\d+ (passed|failed|errors?|skipped)", line):
+                last = line
+        code = proc.wait()
+    except KeyboardInterrupt:
+        interrupt(proc, build)
+        raise
+    finally:
+        in_time = not late.finished.is_set()
+        late.cancel()
     for n, what in re.findall(r"(\d+) (passed|failed|errors?|skipped)", last):
         counts[what] += int(n)
     failed = counts["failed"] + counts["error"] + counts["errors"]
+    if not in_time:
+        print(f"pytest: no end after {limit} s")
+        failed += 1
     if code not in (0, 1, 5) and not failed:
         failed = 1
     return counts["passed"], failed, counts["skipped"]
@@ -81,6 +103,8 @@ def main():
     p.add_argument("--pytest")
     p.add_argument("names", nargs="*")
     args = p.parse_args()
+    for sig in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:     # also if we were started without SIGINT
+        signal.signal(sig, signal.default_int_handler)
     sanitize.ask()
     passed = failed = skipped = 0
     # Each has ports of its own, and most of them wait more than they work.
@@ -89,8 +113,9 @@ def main():
             print(text, flush=True)
             passed, failed = passed + ok, failed + bad
     if args.pytest:
-        ok, bad, skip = run_pytest(args.pytest, args.build)
-        passed, failed, skipped = passed + ok, failed + bad, skipped + skip
+        for options in ("-n", str(WORKERS), "--dist", "loadfile", "-m", "not alone"), ("-m", "alone"):
+            ok, bad, skip = run_pytest(args.pytest, args.build, *options)
+            passed, failed, skipped = passed + ok, failed + bad, skipped + skip
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed or not passed else 0
 

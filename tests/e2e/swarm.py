@@ -33,14 +33,18 @@ def program(name):
 
 
 def free_port():
-    """A port P such that P and P + 1 are free: for the tracker and its peers.
-    Below those that the kernel gives to outgoing connections."""
+    """(P, a claim on it): P and P + 1 are free, for the tracker and its peers, and
+    no other swarm takes them while the claim is open, also when nobody listens
+    there.  Below those that the kernel gives to outgoing connections."""
     while True:
         port = random.randrange(27000, 31000, 2)
+        claim = socket.socket(socket.AF_UNIX)
         with contextlib.suppress(OSError), socket.socket() as a, socket.socket() as b:
+            claim.bind(f"\0pspfs-test-port-{port}")     # a name without a file, gone with us
             a.bind(("", port))
             b.bind(("", port + 1))
-            return port
+            return port, claim
+        claim.close()
 
 
 def wait_for(cond, what, secs=20):
@@ -197,7 +201,7 @@ class Swarm:
     def __init__(self, peers=2, tracker_args=(), peer_options=None, prefix=()):
         self.dir = tempfile.mkdtemp(prefix="pspfs-e2e-")
         os.chmod(self.dir, 0o755)       # tests also act as other users
-        self.port = free_port()
+        self.port, self.claim = free_port()
         self.tracker_addr = f"127.0.0.1:{self.port}"
         self.key = f"{self.dir}/swarm.key"
         self.tracker_args = list(tracker_args)
@@ -309,6 +313,7 @@ class Swarm:
             print(e)
             faults.insert(0, e)
         shutil.rmtree(self.dir, ignore_errors=True)
+        self.claim.close()
         if check and faults:
             raise faults[0]
 

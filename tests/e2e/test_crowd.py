@@ -12,6 +12,8 @@ import pytest
 
 from swarm import SLOWER, Swarm, run, wait_for
 
+pytestmark = pytest.mark.alone   # how long many wait for one
+
 SLOT = 512 * 1024
 CHUNKS = 32
 READERS = 5

@@ -8,6 +8,8 @@ from callers import frozen
 from swarm import SLOWER, run, wait_for
 from test_get import slow_swarm
 
+pytestmark = pytest.mark.alone   # how long a call takes
+
 MIB = 1 << 20
 READ_S, WRITE_S = 2 * SLOWER, 12 * SLOWER
 

@@ -28,6 +28,8 @@ import pytest
 import hostile
 from swarm import SLOWER, Swarm, run, wait_for
 
+pytestmark = pytest.mark.alone   # times with an attack beside times without
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 KIB, MIB = 1 << 10, 1 << 20
 PIECE = 4 * KIB

@@ -140,6 +140,7 @@ def test_killed_leaves_the_list(make_swarm):
     assert all(sorted(c["holders"]) == sorted(address(s, p) for p in s.peers[:2]) for c in info["chunks"])
 
 
+@pytest.mark.alone      # seconds are counted
 def test_stopped_leaves_the_list(make_swarm):
     """Stopped (SIGSTOP: it says nothing any more, its sockets stay open): within 10 s."""
     s = make_swarm(peers=3)

@@ -250,6 +250,7 @@ def test_fifty_that_ask_at_once_cause_one_broadcast(make_swarm):
     all_have(s, peers, "/f", data)
 
 
+@pytest.mark.alone      # microseconds are counted
 def test_hits_are_quick(make_swarm):
     """From asking to having it, through the kernel and back: a median below a millisecond."""
     s = make_swarm(peers=0, tracker_args=["--chunk-size", "4K", "--copies", "1"])
