@@ -121,8 +121,7 @@ static void read_local(struct pool_work *w)
 	struct chunk_meta m;
 	int err;
 
-	/* The kernel keeps a file's own pages: twice would be once too often. */
-	err = store_get(a->flight->fetch->parts->store, a->flight->id, 1, &m,
+	err = store_get(a->flight->fetch->parts->store, a->flight->id, &m,
 			&a->buf);
 	if (err == -EBADMSG) {
 		corrupt(a);

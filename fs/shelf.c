@@ -88,7 +88,7 @@ static void read_copy(struct pool_work *w)
 
 	if (r->flags & SHELF_COLD)
 		store_cool(r->parts->store, chunk);
-	err = store_get(r->parts->store, chunk, 0, &r->meta, &r->buf);
+	err = store_get(r->parts->store, chunk, &r->meta, &r->buf);
 	r->meta.chunk = chunk;
 	if (err == -EBADMSG) {
 		quarantine(w);

@@ -253,16 +253,26 @@ int store_put(struct store *s, const struct chunk_meta *m, const void *data,
 
 /* -------------------------------------------------------- other verbs */
 
-int store_get(struct store *s, uint64_t chunk, int direct,
-	      struct chunk_meta *m, struct buf **out)
+/* Was it read lately?  Then it may be again, and is worth the kernel's
+ * memory. */
+static int is_asked_again(struct store *s, uint64_t chunk)
+{
+	uint32_t tag = (uint32_t)(chunk / STORE_ASKED) + 1;
+
+	return atomic_exchange(&s->asked[chunk % STORE_ASKED], tag) == tag;
+}
+
+int store_get(struct store *s, uint64_t chunk, struct chunk_meta *m,
+	      struct buf **out)
 {
 	struct copy c;
 	struct buf *b;
-	int fd, err;
+	int fd, err, direct;
 
 	fd = store_open_copy(s, chunk, &c);
 	if (fd < 0)
 		return fd;
+	direct = c.len > STORE_SMALL && !is_asked_again(s, chunk);
 	b = buf_new(direct ? io_room(store_size(c.len)) : c.len + MD5_LEN);
 	err = b ? io_read(s, fd, &c, b->data, direct, m) : -ENOMEM;
 	close(fd);

@@ -90,10 +90,10 @@ int store_put(struct store *s, const struct chunk_meta *m, const void *data,
 /* Read a chunk into a new buf and check the trailer's magic, ids, length.
  * The MD5 is NOT computed: the caller hashes and compares with m->md5.
  * Refreshes its last use.  The buf has room for the MD5 behind the payload.
- * @direct: what the kernel does not have in memory comes past it, which costs
- * a fraction; for those who keep it themselves.  Blocking I/O. */
-int store_get(struct store *s, uint64_t chunk, int direct,
-	      struct chunk_meta *m, struct buf **out);
+ * The first time it comes past the kernel's memory, unless it is there: that
+ * costs a fraction, and most are read once.  Blocking I/O. */
+int store_get(struct store *s, uint64_t chunk, struct chunk_meta *m,
+	      struct buf **out);
 /* @len bytes of a chunk's payload from @at on, unchecked.  @now: -EAGAIN rather
  * than wait for the disk.  Refreshes its last use. */
 int store_read(struct store *s, uint64_t chunk, uint32_t at, void *data,

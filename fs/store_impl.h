@@ -37,6 +37,7 @@
 #include "table.h"
 
 #define STORE_DIRS 256		/* sub-directories of chunks/ */
+#define STORE_ASKED 16384	/* chunks: 8 GiB of whole ones */
 #define STORE_NAME_MAX 32	/* "ab/0123456789abcdef.cached" and NUL */
 
 static inline unsigned store_hash(const void *key)
@@ -149,6 +150,8 @@ struct store {
 	unsigned evicting;
 	struct dir_sync dirs[STORE_DIRS + 1];	/* the last: chunks/ itself */
 
+	_Atomic uint32_t asked[STORE_ASKED];	/* chunks that were read */
+
 	struct journal journal;
 	struct ahead ahead;
 	struct health health;
@@ -215,7 +218,8 @@ int io_open(struct store *s, const struct copy *c);
 /* As store_read(). */
 int io_read_part(int fd, uint32_t at, void *data, uint32_t len, int now);
 /* Payload into @data (NULL: skip it) and the trailer, checked: 0, -errno.
- * @direct as store_get(): @data has room for io_room(store_size(c->len)). */
+ * @direct: past the kernel's memory, unless it is there; @data then has room
+ * for io_room(store_size(c->len)). */
 int io_read(struct store *s, int fd, const struct copy *c, void *data,
 	    int direct, struct chunk_meta *m);
 /* Write to tmp/, sync if asked, publish under its name; cleans up. */

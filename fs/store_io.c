@@ -2,9 +2,9 @@
  * store_io -- one chunk's file.
  *
  * A put: create in tmp/, one writev of payload and trailer, fdatasync if
- * asked, rename into chunks/.  A get: one open, one preadv, straight from the
- * disk if that was asked for and the kernel has nothing of it.  Anything that
- * fails half way leaves nothing but, at worst, a file in tmp/, which the next
+ * asked, rename into chunks/.  A get: one open, one preadv, or, past the
+ * kernel's memory if that was asked for and has nothing of it, a pread.
+ * Anything that fails half way leaves nothing but, at worst, a file in tmp/, which the next
  * store_open() removes.
  */
 #include <errno.h>
@@ -130,7 +130,7 @@ static int read_chunk(int fd, const struct copy *c, uint8_t *data,
 	struct iovec v[2] = { { data, c->len }, { trailer, STORE_TRAILER } };
 	int err;
 
-	if (!direct || c->len <= STORE_SMALL || is_resident(fd))
+	if (!direct || is_resident(fd))
 		return read_all(fd, v, 2, 0, 0);
 	err = read_direct(fd, data, store_size(c->len));
 	if (!err)

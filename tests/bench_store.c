@@ -43,7 +43,7 @@ static void get(const struct job *j, uint64_t id)
 	struct chunk_meta m;
 	struct buf *b;
 
-	bench_must(!store_get(store, id, 0, &m, &b) && b->len == j->len, "get");
+	bench_must(!store_get(store, id, &m, &b) && b->len == j->len, "get");
 	buf_unref(b);
 }
 

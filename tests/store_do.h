@@ -163,12 +163,12 @@ static inline int put(struct store *s, uint64_t id, enum copy_kind kind,
 	return err;
 }
 
-static inline int get_how(struct store *s, uint64_t id, int direct)
+static inline int get(struct store *s, uint64_t id)
 {
 	struct chunk_meta m, want = meta(id, chunk_len);
 	uint8_t md5[MD5_LEN];
 	struct buf *b;
-	int err = store_get(s, id, direct, &m, &b);
+	int err = store_get(s, id, &m, &b);
 
 	if (err)
 		return err;
@@ -181,11 +181,6 @@ static inline int get_how(struct store *s, uint64_t id, int direct)
 		err = 1;
 	buf_unref(b);
 	return err;
-}
-
-static inline int get(struct store *s, uint64_t id)
-{
-	return get_how(s, id, 0);
 }
 
 static inline struct store_stat stat_of(struct store *s)

@@ -179,7 +179,7 @@ static void get_round(void *arg)
 	begin();
 	payload(id, bytes, len_of(id));
 	faults_on();
-	err = store_get(s, id, 0, &m, &b);
+	err = store_get(s, id, &m, &b);
 	if (!faults_off())
 		assert_int_equal(err, 0);
 	if (!err) {

@@ -99,7 +99,7 @@ static uint64_t check_chunk(struct store *s, const struct m_held *h)
 	int err;
 
 	MUST(store_has(s, h->id) == h->kind);
-	err = store_get(s, h->id, 0, &m, &b);
+	err = store_get(s, h->id, &m, &b);
 	MUST(!err || err == -EBADMSG);
 	if (err)
 		return 0;
