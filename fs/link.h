@@ -5,7 +5,9 @@
  * heartbeats by datagram, by TCP when two went unanswered), comes back with
  * jittered backoff when it breaks (50 ms .. 2 s), resumes the session, and
  * sends again what had no answer: reads because they are idempotent, changes
- * (M_MUTATES) with the same seq, which the tracker answers exactly once.
+ * (M_MUTATES) with the same seq, which the tracker answers exactly once.  A
+ * change that had no answer in time may have been made: once the tracker
+ * answers again the session is resumed, so that both agree on what is open.
  *
  * Leases: what an answer granted may be used while link_leased() says so
  * (counted from when the last answered heartbeat was *sent*).  When the

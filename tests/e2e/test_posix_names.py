@@ -172,6 +172,38 @@ def test_link_limit(swarm, mounts):
         os.close(fd)
 
 
+@pytest.mark.parametrize("use", ("open", "cwd", "file", "cwd below"))
+def test_a_directory_in_use_that_another_mount_moved(pair, use):
+    """What README says of it: until it is looked at where it is now, it cannot leave that place from here."""
+    a, b = pair
+    os.mkdir(f"{a}/q")
+    os.mkdir(f"{a}/r")
+    for n, look in enumerate((os.stat, lambda path: os.listdir(os.path.dirname(path)), None)):
+        os.makedirs(f"{a}/p/x{n}/in/deep")
+        open(f"{a}/p/x{n}/in/f", "w").close()
+        for below in ("", "/in", "/in/deep", "/in/f"):
+            os.stat(f"{b}/p/x{n}{below}")
+        was, fd = os.getcwd(), None
+        try:
+            if use.startswith("cwd"):
+                os.chdir(f"{b}/p/x{n}" + "/in" * (use != "cwd"))
+            else:
+                fd = os.open(f"{b}/p/x{n}" + "/in/f" * (use == "file"), os.O_RDONLY)
+            os.rename(f"{a}/p/x{n}", f"{a}/q/x{n}")
+            os.rename(f"{b}/q/x{n}/in/deep", f"{b}/r/deep{n}")
+            if look:
+                look(f"{b}/q/x{n}")
+                os.rename(f"{b}/q/x{n}", f"{b}/r/x{n}")
+            else:
+                os.rename(f"{b}/q/x{n}", f"{b}/q/y{n}")
+                os.rename(f"{b}/q/y{n}", f"{b}/r/x{n}")
+            assert os.listdir(f"{a}/r/x{n}/in") == os.listdir(f"{b}/r/x{n}/in") == ["f"]
+        finally:
+            os.chdir(was)
+            if fd is not None:
+                os.close(fd)
+
+
 @pytest.mark.parametrize("how", ("known", "lease over", "children", "exchanged", "two at once"))
 @pytest.mark.parametrize("to", ("elsewhere", "back"))
 def test_a_directory_that_another_mount_moved(pair, how, to):
