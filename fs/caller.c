@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* A status lists up to 65536 groups; the capabilities come after them. */
@@ -17,6 +18,23 @@ int caller_parse_caps(const char *status, uint64_t *effective)
 	if (!p || sscanf(p + sizeof(field) - 1, "%" SCNx64, effective) != 1)
 		return -EINVAL;
 	return 0;
+}
+
+int caller_parse_groups(const char *line, uint32_t gid)
+{
+	static const char field[] = "Groups:";
+	unsigned long one;
+	char *end;
+
+	if (strncmp(line, field, sizeof(field) - 1))
+		return 0;
+	for (line += sizeof(field) - 1;; line = end) {
+		one = strtoul(line, &end, 10);
+		if (end == line)
+			return 0;
+		if (one == gid)
+			return 1;
+	}
 }
 
 int caller_mapped(const char *map, uint32_t id)
@@ -52,6 +70,22 @@ static int effective(pid_t tid, uint64_t *caps)
 		err = caller_parse_caps(line, caps);
 	fclose(f);
 	return err;
+}
+
+int caller_in_group(pid_t tid, uint32_t gid)
+{
+	FILE *f = tid > 0 ? proc_open(tid, "status") : NULL;
+	char *line = NULL;
+	size_t room = 0;
+	int found = 0;
+
+	if (!f)
+		return 0;
+	while (!found && getline(&line, &room, f) > 0)
+		found = caller_parse_groups(line, gid);
+	free(line);
+	fclose(f);
+	return found;
 }
 
 static int mapped(pid_t tid, const char *name, uint32_t id)

@@ -112,6 +112,7 @@ void ops_free(struct ops *o)
 		return;
 	if (o->pool)
 		pool_free(o->pool);
+	ops_dirs_free(o);
 	ops_lock_free(o);
 	ops_pages_fini(o);
 	virtual_free(o->virtual);

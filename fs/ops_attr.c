@@ -68,21 +68,11 @@ void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 /* --------------------------------------------------------------- setattr */
 
-enum { GROUPS_MOST = 1024 };	/* of a process, that are looked at */
-
 static int in_group(struct call *c, gid_t gid)
 {
 	const struct fuse_ctx *who = fuse_req_ctx(c->req);
-	gid_t list[GROUPS_MOST];
-	int n;
 
-	if (!who->uid || who->gid == gid)
-		return 1;
-	n = fuse_req_getgroups(c->req, GROUPS_MOST, list);
-	for (int i = 0; i < n && i < GROUPS_MOST; i++)
-		if (list[i] == gid)
-			return 1;
-	return 0;
+	return !who->uid || who->gid == gid || caller_in_group(who->pid, gid);
 }
 
 int call_in_group(struct call *c, const struct m_attr *a)

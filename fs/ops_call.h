@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/queue.h>
 #include <sys/statvfs.h>
 
 #include "ask.h"
@@ -81,6 +82,7 @@ struct ops {
 	struct statvfs statfs;
 	uint64_t statfs_ms;		/* when it was asked for; 0: never */
 	struct late late[OPS_LATE];
+	LIST_HEAD(, dir) dirs;	/* open directories, ops_list.c's */
 	struct stale *stale;	/* inodes whose pages are to be forgotten */
 	int forgetting;		/* so many of those below are busy */
 	struct forget {
@@ -145,6 +147,9 @@ int ops_pages_gone(struct ops *o, struct files *files, const uint64_t *inos,
 		   uint32_t n);
 /* Until it has, at most OPS_FORGET_MS. */
 void ops_pages_wait(struct ops *o);
+/* ops_list.c: those that nobody closed, since the kernel went without
+ * releasing them; their files are gone already. */
+void ops_dirs_free(struct ops *o);
 int ops_pages_init(struct ops *o);
 void ops_pages_fini(struct ops *o);
 

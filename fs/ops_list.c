@@ -29,6 +29,7 @@ enum {
 };
 
 struct dir {
+	LIST_ENTRY(dir) next;	/* in ops.dirs until releasedir */
 	/* fixed after opendir */
 	uint64_t ino;
 	int tracks;		/* of .pspfs/trackers: see ops_opendir_as() */
@@ -49,6 +50,13 @@ static struct dir *dir_get(struct dir *d)
 	return d;
 }
 
+static void dir_free(struct dir *d)
+{
+	pages_fini(&d->pages);
+	pthread_mutex_destroy(&d->lock);
+	free(d);
+}
+
 static void dir_put(struct dir *d)
 {
 	unsigned left;
@@ -58,10 +66,26 @@ static void dir_put(struct dir *d)
 	pthread_mutex_unlock(&d->lock);
 	if (left)
 		return;
-	pages_fini(&d->pages);
 	file_close(d->handle);
-	pthread_mutex_destroy(&d->lock);
-	free(d);
+	dir_free(d);
+}
+
+static void dir_close(struct ops *o, struct dir *d)
+{
+	pthread_mutex_lock(&o->lock);
+	LIST_REMOVE(d, next);
+	pthread_mutex_unlock(&o->lock);
+	dir_put(d);
+}
+
+void ops_dirs_free(struct ops *o)
+{
+	struct dir *d;
+
+	while ((d = LIST_FIRST(&o->dirs))) {
+		LIST_REMOVE(d, next);
+		dir_free(d);
+	}
 }
 
 static uint64_t cookie_of(uint64_t off)
@@ -392,8 +416,11 @@ static void opened(struct call *c, const struct m_attr *a)
 	d->refs = 1;
 	pthread_mutex_init(&d->lock, NULL);
 	c->fi.fh = (uintptr_t)d;
+	pthread_mutex_lock(&c->ops->lock);
+	LIST_INSERT_HEAD(&c->ops->dirs, d, next);
+	pthread_mutex_unlock(&c->ops->lock);
 	if (fuse_reply_open(c->req, &c->fi) == -ENOENT)
-		dir_put(d);	/* interrupted: there is no releasedir */
+		dir_close(c->ops, d);	/* interrupted: there is no releasedir */
 	call_free(c);
 }
 
@@ -438,7 +465,7 @@ void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 void ops_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
-	dir_put((struct dir *)(uintptr_t)fi->fh);
+	dir_close(ops_of(req), (struct dir *)(uintptr_t)fi->fh);
 	fuse_reply_err(req, 0);
 }
 

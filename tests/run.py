@@ -53,13 +53,15 @@ def run_unit(build, name):
     return text, passed, failed
 
 
-def interrupt(proc, build):
+def stop(proc, build):
     """As Ctrl-C does: tests end, swarms are taken down; then whatever is left."""
-    for sig, wait_s in (signal.SIGINT, END_S * sanitize.slower(build)), (signal.SIGKILL, 10):
+    def send(sig):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(proc.pid, sig)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            proc.wait(wait_s)
+    send(signal.SIGINT)
+    last = threading.Timer(END_S * sanitize.slower(build), send, (signal.SIGKILL,))
+    last.daemon = True
+    last.start()
 
 
 def run_pytest(path, build, *options):
@@ -71,7 +73,7 @@ def run_pytest(path, build, *options):
     proc = subprocess.Popen(argv, stdout=subprocess.PIPE, env=env, text=True, start_new_session=True,
                             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     limit = PYTEST_LIMIT_S * sanitize.slower(build)
-    late = threading.Timer(limit, interrupt, (proc, build))
+    late = threading.Timer(limit, stop, (proc, build))
     late.start()
     last = ""
     try:
@@ -81,7 +83,8 @@ def run_pytest(path, build, *options):
                 last = line
         code = proc.wait()
     except KeyboardInterrupt:
-        interrupt(proc, build)
+        stop(proc, build)
+        proc.communicate()      # until the last of its workers has ended
         raise
     finally:
         in_time = not late.finished.is_set()

@@ -1,5 +1,6 @@
-/* Capabilities and maps of ids, as /proc shows them. */
+/* Capabilities, groups and maps of ids, as /proc shows them. */
 #include <errno.h>
+#include <grp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,6 +28,19 @@ static void test_caps(void **state)
 	assert_int_equal(caller_parse_caps("CapEff:\tx\n", &caps), -EINVAL);
 }
 
+static void test_groups(void **state)
+{
+	(void)state;
+	assert_true(caller_parse_groups("Groups:\t1001 42 4294967294 \n", 1001));
+	assert_true(caller_parse_groups("Groups:\t1001 42 4294967294 \n", 42));
+	assert_true(caller_parse_groups("Groups:\t1001 42 4294967294 \n",
+					4294967294u));
+	assert_false(caller_parse_groups("Groups:\t1001 42 \n", 100));
+	assert_false(caller_parse_groups("Groups:\t \n", 0));
+	assert_false(caller_parse_groups("Groups:", 0));
+	assert_false(caller_parse_groups("NStgid:\t42\n", 42));
+}
+
 static void test_maps(void **state)
 {
 	static const char all[] = "         0          0 4294967295\n";
@@ -48,6 +62,8 @@ static void test_maps(void **state)
 /* A process that has given its capabilities up. */
 static void test_processes(void **state)
 {
+	enum { N_GROUPS = 5000 };	/* more than a page of text */
+	gid_t groups[N_GROUPS];
 	int go[2], status;
 	char c = 0;
 	pid_t pid;
@@ -57,12 +73,15 @@ static void test_processes(void **state)
 	if (geteuid())
 		skip();
 	assert_true(caller_capable(getpid(), CAP_FOWNER, 0, 0));
+	for (int i = 0; i < N_GROUPS; i++)
+		groups[i] = 2000 + (gid_t)i;
 	assert_int_equal(pipe(go), 0);
 	pid = fork();
 	assert_true(pid >= 0);
 	if (!pid) {
 		close(go[1]);
-		if (setgid(1001) || setuid(1001))
+		if (setgroups(N_GROUPS, groups) || setgid(1001) ||
+		    setuid(1001))
 			_exit(1);
 		_exit(read(go[0], &c, 1) != 0);
 	}
@@ -74,6 +93,10 @@ static void test_processes(void **state)
 	}
 	assert_false(caller_capable(pid, CAP_FOWNER, 0, 0));
 	assert_false(caller_capable(pid, CAP_CHOWN, 1001, 1001));
+	assert_true(caller_in_group(pid, 2000));
+	assert_true(caller_in_group(pid, 2000 + N_GROUPS - 1));
+	assert_false(caller_in_group(pid, 1999));
+	assert_false(caller_in_group(0, 2000));
 	close(go[1]);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
@@ -83,6 +106,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_caps),
+		cmocka_unit_test(test_groups),
 		cmocka_unit_test(test_maps),
 		cmocka_unit_test(test_processes),
 	};

@@ -9,7 +9,7 @@ import stat
 
 import pytest
 
-from swarm import Swarm, program, run, wait_for
+from swarm import SLOWER, Swarm, program, run, wait_for
 
 MANY = 1_000_000
 libc = ctypes.CDLL(None, use_errno=True)
@@ -215,8 +215,9 @@ def test_a_million_entries_in_bounded_memory(crowd):
             places.append((n, d.tell(), name))
     assert n == MANY + 2
     grown = rss(p.proc) - before
-    assert grown < 400 << 20, f"the mount grew by {grown >> 20} MiB"
-    assert rss(crowd.tracker) - tracker < 200 << 20
+    if SLOWER == 1:                     # sanitizers keep what is freed
+        assert grown < 400 << 20, f"the mount grew by {grown >> 20} MiB"
+        assert rss(crowd.tracker) - tracker < 200 << 20
     for k, at, _ in reversed(places):
         d.seek(at)
         name = d.read()

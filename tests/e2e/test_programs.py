@@ -515,7 +515,12 @@ for i in range(30):
             os.unlink(f"{top}/doc.{who}~")
         except FileNotFoundError:
             pass
-        os.link(f"{top}/doc", f"{top}/doc.{who}~")
+        while True:     # ENOENT, as locally, if it is replaced between look-up and link
+            try:
+                os.link(f"{top}/doc", f"{top}/doc.{who}~")
+                break
+            except FileNotFoundError:
+                assert os.path.exists(f"{top}/doc")
     os.rename(name, f"{top}/doc")
     if "directory" in how:
         d = os.open(top, os.O_RDONLY)
