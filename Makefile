@@ -25,11 +25,11 @@ NET     := log text spell lockset codec msg slices status counters buf md5 \
 FS      := trailer store_index store_io store_ahead store_sync store_journal store_scan \
 	   store_open store_health store cache sums sums_file \
 	   trouble young link_wait link_calls link_beat link_batch link_held \
-	   link_push link peers peers_conn source shelf via_want via_give via \
+	   link_push link peers peers_conn peers_probe source shelf via_want via_give via \
 	   fetch_part fetch_keep fetch_source fetch_try fetch \
 	   ask layout report track track_parse virtual_text virtual whole sum \
 	   byte_range parts_plan \
-	   grants upload_put upload_sync upload_refused upload served chunkd_turn chunkd_get chunkd_put \
+	   grants upload_put upload_sync upload_refused upload_mute upload served chunkd_turn chunkd_get chunkd_put \
 	   chunkd_verify chunkd complete share_batch share_new share_match share \
 	   local_packet local peer_push peer_share peer opts plan part get \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \

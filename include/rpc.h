@@ -124,6 +124,10 @@ int rpc_listener_addr(const struct rpc_listener *l, struct addr *out);
  * them): afterwards there is no further ops->up. */
 void rpc_listener_free(struct rpc_listener *l);
 
+/* now_ms() when the other end's TCP was last seen to have taken more, which
+ * says nothing of its process; 0: not yet.  Looked at when it is asked for, and
+ * told the next time.  Any thread. */
+uint64_t rpc_acked_ms(struct rpc *c);
 void rpc_set_arg(struct rpc *c, void *arg);	/* on the loop, as in ops->up */
 /* Proven by the PSK, from up on.  On the connecting side what was expected
  * (so the id is 0 where any would do). */

@@ -7,8 +7,10 @@
 #include <assert.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "container.h"
@@ -440,6 +442,33 @@ uint64_t rpc_heard_ms(const struct rpc *c)
 uint64_t rpc_sent_ms(const struct rpc *c)
 {
 	return __atomic_load_n(&c->sent_ms, __ATOMIC_RELAXED);
+}
+
+static void look(struct loop_work *w)
+{
+	struct rpc *c = container_of(w, struct rpc, look_work);
+	uint64_t acked;
+	int left;
+
+	if (c->state == RPC_UP && !ioctl(c->fd, SIOCOUTQ, &left)) {
+		acked = c->sent_bytes - (uint64_t)left;
+		if (acked != c->acked_bytes)
+			__atomic_store_n(&c->acked_ms, now_ms(),
+					 __ATOMIC_RELAXED);
+		c->acked_bytes = acked;
+	}
+	__atomic_store_n(&c->looking, 0, __ATOMIC_RELEASE);
+	rpc_unref(c);
+}
+
+uint64_t rpc_acked_ms(struct rpc *c)
+{
+	if (!__atomic_exchange_n(&c->looking, 1, __ATOMIC_ACQUIRE)) {
+		rpc_ref(c);
+		c->look_work.fn = look;
+		loop_post(c->loop, &c->look_work);
+	}
+	return __atomic_load_n(&c->acked_ms, __ATOMIC_RELAXED);
 }
 
 struct loop *rpc_loop(const struct rpc *c)

@@ -98,6 +98,10 @@ struct rpc {
 	int refs;			/* atomic */
 	int closing;			/* atomic: rpc_close() was called */
 	uint64_t heard_ms, sent_ms;	/* atomic: when bytes last came, went */
+	uint64_t acked_ms;		/* atomic: when it was last seen that
+					   some had arrived */
+	int looking;			/* atomic: look_work is under way */
+	struct loop_work look_work;
 	struct loop_work start_work, close_work;
 	struct loop *move_to;		/* when it is up; then NULL */
 
@@ -128,6 +132,8 @@ struct rpc {
 	struct rpc_in in;
 	int low;			/* the socket's SO_RCVLOWAT; 0: as made */
 	struct rpc_frame_list out;
+	uint64_t sent_bytes, acked_bytes;	/* given to TCP; seen to have
+						   arrived */
 	int out_armed;			/* writable is sure to be called */
 	struct rpc_calls calls;
 	struct rpc_load load[2];	/* of one-way [0], of calls [1] */
