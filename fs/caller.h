@@ -1,5 +1,6 @@
 /*
- * caller -- has the process behind a request a capability over an inode?
+ * caller -- has the process behind a request a capability over an inode?  Is
+ * it there to unmount?
  *
  * The kernel judges who may change an inode's attributes by the owner that
  * it last heard of, before it asks us: another mount may have changed it
@@ -18,6 +19,9 @@
 /* @cap: CAP_FOWNER, ...  Whom we cannot see (another pid namespace: @tid 0,
  * or /proc hides it) has it: the kernel has judged, and knows more. */
 int caller_capable(pid_t tid, int cap, uint32_t uid, uint32_t gid);
+
+/* Is it umount(8) or fusermount(1), by its name? */
+int caller_unmounts(pid_t tid);
 
 /* From the text of /proc/TID/status: 0 or -EINVAL. */
 int caller_parse_caps(const char *status, uint64_t *effective);

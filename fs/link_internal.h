@@ -27,7 +27,7 @@
 #define LINK_BACKOFF_MIN_MS 50
 #define LINK_BACKOFF_MAX_MS 2000
 #define LINK_HELLO_MS 5000	/* how long hello may take */
-#define LINK_BYE_MS 2000
+#define LINK_BYE_MS 1000	/* it goes all the same */
 #define LINK_TICK_GUEST_MS 20
 #define LINK_TICK_MS 50		/* releases, deadlines of unsent calls */
 #define LINK_HAVE_MS 200
