@@ -22,6 +22,13 @@ void link_lease_until(struct link *l, uint64_t until_ms)
 	pthread_mutex_unlock(&l->lock);
 }
 
+void link_lease_give_up(struct link *l)
+{
+	pthread_mutex_lock(&l->lock);
+	l->given_up = 1;
+	pthread_mutex_unlock(&l->lock);
+}
+
 static void beat_answered(struct link *l, const void *body, size_t len)
 {
 	struct arena mem = ARENA_INIT;

@@ -112,6 +112,7 @@ struct link {
 	int registered;			/* at least once */
 	int closed;
 	int up;				/* registered now */
+	int given_up;			/* no lease is ours until it is again */
 	uint64_t leased_until_ms;	/* with the margin taken off */
 	uint64_t term;			/* counts the leases that ended */
 	unsigned refused_rounds;
@@ -152,6 +153,8 @@ void link_calls_end(struct link *l, int err);
 int link_beat_start(struct link *l, struct rpc *c);
 void link_beat_stop(struct link *l);
 /* The lease was renewed; it has another term if it had ended. */
+/* All are void until it is registered again. */
+void link_lease_give_up(struct link *l);
 void link_lease_until(struct link *l, uint64_t until_ms);
 void link_beat_dgram(const struct dgram *d, void *arg);
 
