@@ -21,7 +21,7 @@ ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing -pthread $(WARN) $(CPPFLAGS) $(CFLA
 NET     := log text spell lockset codec msg slices status counters buf md5 \
 	   md5_avx2 md5_avx512 \
 	   hasher pool gate key loop tls rpc rpc_calls rpc_reqs rpc_in \
-	   rpc_out rpc_listen dgram daemon
+	   rpc_out rpc_members rpc_listen dgram daemon
 FS      := trailer store_index store_io store_ahead store_sync store_journal store_scan \
 	   store_open store_health store cache sums sums_file \
 	   trouble young link_wait link_calls link_beat link_batch link_held \

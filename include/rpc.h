@@ -47,6 +47,10 @@
 				   beyond, the oldest of the address with the
 				   most of them goes */
 
+#define RPC_MEMBER_MAX 64	/* connections of one member (by its id) at a
+				   listener: one more is closed; a peer has a
+				   few at each other's */
+
 /* Frame flags of requests (the status field of answers). */
 #define RPC_MORE 1		/* more of the same batch follows at once */
 

@@ -115,8 +115,11 @@ void rpc_move(struct rpc *c, struct loop *l, const struct rpc_ops *ops,
 	c->arg = arg;
 }
 
-static void up(struct rpc *c)
+/* 0, or why it is to go down all the same. */
+static int up(struct rpc *c)
 {
+	int err;
+
 	c->state = RPC_UP;
 	tls_peer(c->tls, &c->peer_role, &c->peer_id);
 	c->own_role = tls_own_role(c->tls);
@@ -124,6 +127,9 @@ static void up(struct rpc *c)
 	counter_add(CNT_HANDSHAKES, 1);
 	counter_add(CNT_HANDSHAKE_US, now_us() - c->handshake_us);
 	if (c->door) {
+		err = rpc_door_member(c);
+		if (err)
+			return err;
 		c->move_to = rpc_door_loop(c->door);
 		c->unseen = 1;
 		rpc_door_leave(c, 0);
@@ -132,6 +138,7 @@ static void up(struct rpc *c)
 	}
 	if (c->move_to)
 		leave_loop(c);
+	return 0;
 }
 
 static void handshake_step(struct rpc *c)
@@ -145,13 +152,13 @@ static void handshake_step(struct rpc *c)
 	err = tls_handshake(c->tls);
 	sent = tls_send(c->tls);	/* also the alert, if it failed */
 	if (!err)
-		up(c);
-	else if (err != -EAGAIN)
-		rpc_down(c, err);
-	else if (sent == -EAGAIN)
+		err = up(c);	/* if 0 it may be on another loop */
+	else if (err == -EAGAIN)
+		err = sent;
+	if (err == -EAGAIN)
 		event_add(c->writable, NULL);
-	else if (sent)
-		rpc_down(c, sent);
+	else if (err)
+		rpc_down(c, err);
 }
 
 void rpc_handshake_expect(struct rpc *c)
@@ -275,6 +282,7 @@ void rpc_down(struct rpc *c, int err)
 	c->err = err;
 	if (c->door)
 		rpc_door_leave(c, err);
+	rpc_members_leave(c);
 	close_events(c);
 	tls_free(c->tls);
 	c->tls = NULL;

@@ -7,6 +7,7 @@
  *   rpc_in.c      frames from the wire
  *   rpc_out.c     frames to the wire
  *   rpc_listen.c  accepting
+ *   rpc_members.c  how many of whom
  *
  * Frame: body length u32, bulk length u32, request number u32, type u16
  * (RPC_ANSWER set in answers), status or flags u16; body; bulk.
@@ -123,6 +124,7 @@ struct rpc {
 	struct rpc_listener *door;	/* accepted, not yet up */
 	int unseen;			/* on its way from there to ops->up */
 	struct rpc_host *host;		/* of door: whose stranger this is */
+	struct rpc_members *members;	/* that count it; NULL: none */
 	TAILQ_ENTRY(rpc) strangers;	/* of host */
 	uint64_t handshake_us;		/* when it began */
 	struct event *readable, *writable;
@@ -153,8 +155,16 @@ void rpc_down(struct rpc *c, int err);
 /* A stranger of @c->door has become a friend (or is gone: @err). */
 void rpc_door_leave(struct rpc *c, int err);
 int rpc_door_accept(struct rpc *c);	/* makes c->tls */
+/* It has shown who it is: 0, or -EUSERS: it has enough here. */
+int rpc_door_member(struct rpc *c);
 /* Where the next friend goes. */
 struct loop *rpc_door_loop(struct rpc_listener *l);
+
+/* rpc_members.c */
+struct rpc_members *rpc_members_new(void);
+void rpc_members_put(struct rpc_members *m);
+int rpc_members_enter(struct rpc_members *m, struct rpc *c);
+void rpc_members_leave(struct rpc *c);
 
 /* rpc_in.c */
 int rpc_in_read(struct rpc *c);		/* 0, or why to go down */
