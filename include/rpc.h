@@ -37,10 +37,10 @@
 #define RPC_BODY_MAX (8u << 20)
 #define RPC_BULK_MAX ((16u << 20) + 16)
 #define RPC_INBOUND_MAX 1024	/* unanswered requests from one connection */
-#define RPC_INBOUND_BYTES (64u << 20)	/* their bytes; beyond: stop reading;
-					   our own calls wait for room there */
-#define RPC_UNREAD_MAX (32u << 20)	/* answers that wait for the wire: beyond,
-					   no further request is read */
+#define RPC_INBOUND_BYTES (64u << 20)	/* their bytes, once answered their
+					   answers' until those are written;
+					   beyond: stop reading requests; our
+					   own calls wait for room there */
 #define RPC_HANDSHAKE_MS 5000
 #define RPC_CONNECT_MS 5000
 #define RPC_STRANGERS_MAX 256	/* connections not yet through the handshake:
@@ -86,7 +86,7 @@ struct rpc_budget {
 
 struct rpc_ops {
 	/* Of accepted connections on which nobody calls the other end.  NULL:
-	 * RPC_INBOUND_BYTES each, their answers uncounted. */
+	 * RPC_INBOUND_BYTES each. */
 	struct rpc_budget *budget;
 	/* The handshake is done.  NULL is fine. */
 	void (*up)(struct rpc *c, void *arg);

@@ -17,7 +17,9 @@
  * end stops reading at the first request beyond these limits, but reads on
  * past answers.  So two ends that both keep the window never wait for one
  * another, and one that does not is held at the door.  Until an answer has
- * come, also a late one, its call counts: both ends count the same.
+ * come, also a late one, its call counts.  So both ends count the same, but
+ * for answers that are larger than what they answer: who does not read those
+ * is held at the door, too.
  *
  * Teardown: rpc_down() runs only from the outermost frame of an event's
  * callback, never from inside ops or done: those that find the connection
@@ -87,7 +89,7 @@ struct rpc_calls {
 	struct event *timer;
 };
 
-/* Requests of the other end that are not yet done with. */
+/* Requests of the other end that are not yet done with, and answers to them. */
 struct rpc_load {
 	uint32_t n;
 	size_t bytes;
@@ -139,7 +141,6 @@ struct rpc {
 	int out_armed;			/* writable is sure to be called */
 	struct rpc_calls calls;
 	struct rpc_load load[2];	/* of one-way [0], of calls [1] */
-	size_t unread;			/* bytes of answers, not yet written */
 };
 
 /* rpc.c */

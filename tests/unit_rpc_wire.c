@@ -468,7 +468,7 @@ static void a_flood_of_bytes(void **state)
 /* Who asks for much and reads nothing: its answers do not fill our memory. */
 static void answers_that_are_not_read(void **state)
 {
-	enum { N = 1000, MOST = RPC_UNREAD_MAX / RIG_LARGE + RPC_FRAME_BUDGET };
+	enum { N = 1000, MOST = RPC_INBOUND_BYTES / RIG_LARGE + RPC_FRAME_BUDGET };
 	static uint8_t got[RPC_HEADER + RIG_LARGE];
 	int asked = 0;
 	struct raw r;
