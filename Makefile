@@ -18,7 +18,7 @@ CPPFLAGS += -D_GNU_SOURCE -DFUSE_USE_VERSION=314 -Iinclude
 ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing -pthread $(WARN) $(CPPFLAGS) $(CFLAGS) -MMD -MP
 
 # Every source file, by folder, in dependency order.
-NET     := log text spell lockset codec msg slices status counters buf md5 \
+NET     := log_syslog log text spell lockset codec msg slices status counters buf md5 \
 	   md5_avx2 md5_avx512 \
 	   hasher pool gate key loop tls rpc rpc_calls rpc_reqs rpc_in \
 	   rpc_out rpc_members rpc_listen dgram daemon
