@@ -18,18 +18,18 @@ CPPFLAGS += -D_GNU_SOURCE -DFUSE_USE_VERSION=314 -Iinclude
 ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing -pthread $(WARN) $(CPPFLAGS) $(CFLAGS) -MMD -MP
 
 # Every source file, by folder, in dependency order.
-NET     := log text spell lockset codec msg slices status counters buf md5 \
+NET     := log_syslog log text spell lockset codec msg slices status counters buf md5 \
 	   md5_avx2 md5_avx512 \
 	   hasher pool gate key loop tls rpc rpc_calls rpc_reqs rpc_in \
-	   rpc_out rpc_listen dgram daemon
+	   rpc_out rpc_members rpc_listen dgram daemon
 FS      := trailer store_index store_io store_ahead store_sync store_replay store_journal store_scan \
 	   store_open store_health store cache sums sums_file \
 	   trouble young link_wait link_calls link_beat link_batch link_held \
-	   link_push link peers peers_conn source shelf via_want via_give via \
+	   link_push link peers peers_conn peers_probe source shelf via_want via_give via \
 	   fetch_part fetch_keep fetch_source fetch_try fetch \
 	   ask layout report track track_parse virtual_text virtual whole sum \
 	   byte_range parts_plan \
-	   grants upload_put upload_sync upload_refused upload served chunkd_turn chunkd_get chunkd_put \
+	   grants upload_put upload_sync upload_refused upload_mute upload served chunkd_turn chunkd_get chunkd_put \
 	   chunkd_verify chunkd complete share_batch share_new share_match share \
 	   local_packet local peer_push peer_share peer opts plan part get \
 	   ranges spans file_recent file_map file_dirty file_commit file_flush \

@@ -111,3 +111,16 @@ int caller_capable(pid_t tid, int cap, uint32_t uid, uint32_t gid)
 	return (caps >> cap & 1) && mapped(tid, "uid_map", uid) &&
 	       mapped(tid, "gid_map", gid);
 }
+
+int caller_unmounts(pid_t tid)
+{
+	FILE *f = tid > 0 ? proc_open(tid, "comm") : NULL;
+	char line[LINE] = "";
+
+	if (!f)
+		return 0;
+	if (!fgets(line, sizeof(line), f))
+		line[0] = '\0';
+	fclose(f);
+	return !strcmp(line, "umount\n") || !strncmp(line, "fusermount", 10);
+}

@@ -1,6 +1,6 @@
 /*
  * caller -- has the process behind a request a capability over an inode, is
- * it in a group?
+ * it in a group, is it there to unmount?
  *
  * The kernel judges who may change an inode's attributes by the owner that
  * it last heard of, before it asks us: another mount may have changed it
@@ -25,6 +25,9 @@ int caller_capable(pid_t tid, int cap, uint32_t uid, uint32_t gid);
 
 /* Its further groups; one whom we cannot see has none. */
 int caller_in_group(pid_t tid, uint32_t gid);
+
+/* Is it umount(8) or fusermount(1), by its name? */
+int caller_unmounts(pid_t tid);
 
 /* From the text of /proc/TID/status: 0 or -EINVAL. */
 int caller_parse_caps(const char *status, uint64_t *effective);

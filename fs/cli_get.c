@@ -257,7 +257,7 @@ static int md5_step(void *arg)
 {
 	struct get_cmd *g = arg;
 
-	if (!link_leased(peer_link(g->peer)))	/* it went meanwhile */
+	if (!link_is_up(peer_link(g->peer)))	/* it went meanwhile */
 		return 1;
 	return on_step(g, g->track.size, g->track.size);
 }
@@ -271,7 +271,7 @@ static int learn_md5(struct get_cmd *g)
 		      g->track.size * 1000 / GET_MD5_RATE;
 
 	if (g->track.has_md5 || peer_is_apart(g->peer) ||
-	    !link_leased(peer_link(g->peer)))
+	    !link_is_up(peer_link(g->peer)))
 		return 0;
 	g->doing = "waiting for the MD5 of the whole";
 	g->asking.link = peer_link(g->peer);

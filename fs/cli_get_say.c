@@ -27,7 +27,7 @@ static const char *stale_hint(struct get_cmd *g)
 	if (g->result.unlike)
 		return "the tracker file is not right: get it again";
 	m_getattr_encode(&w, &q);	/* a failure shows in w.err */
-	if (link_leased(peer_link(g->peer)))
+	if (link_is_up(peer_link(g->peer)))
 		err = ask_call(&ask, M_getattr, &w, &body, NULL, 0);
 	else
 		wr_fini(&w);

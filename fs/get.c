@@ -105,7 +105,7 @@ static void look_up(struct get *g)
 
 	for (size_t i = 0; i < g->plan.n_batch; i++)
 		ids[i] = g->plan.chunks[g->plan.batch[i].chunk].id;
-	if (link_leased(peer_link(g->peer)))
+	if (link_is_up(peer_link(g->peer)))
 		err = locate(g, ids, (uint32_t)g->plan.n_batch, &a, &r);
 	if (!err)
 		take_located(g, &r);

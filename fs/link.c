@@ -3,9 +3,10 @@
  *
  * Happy path: connect -> up -> hello -> hello_r -> registered: requests that
  * waited are sent, then the inventory, heartbeats begin.
- * Failure: whatever ends the connection comes through on_down(), which voids
- * the leases and sets a timer for the next attempt (at the next tracker of
- * the list, if there are several).  There is never more than one connection.
+ * Failure: whatever ends the connection comes through on_down(), which sets a
+ * timer for the next attempt (at the next tracker of the list, if there are
+ * several).  There is never more than one connection.  Leases go on until
+ * their end, or until the next hello, by which the tracker forgets them.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -40,8 +41,10 @@ void link_break(struct link *l, const char *why)
 
 void link_session_ended(struct link *l)
 {
-	if (l->state == LINK_UP)
-		link_break(l, "it has ended this session");
+	if (l->state != LINK_UP)
+		return;
+	link_lease_give_up(l);
+	link_break(l, "it has ended this session");
 }
 
 static void on_retry(void *arg)
@@ -129,7 +132,7 @@ static void registered(struct link *l, const struct m_hello_r *r)
 	l->lease_ms = r->lease_ms;
 	l->heartbeat_ms = r->heartbeat_ms;
 	l->heard_ms = now_ms();
-	l->gave_up = 0;
+	l->unsettled = 0;
 	l->state = LINK_UP;
 	if (link_beat_start(l, l->rpc)) {
 		link_break(l, "no heartbeats can be sent");
@@ -230,6 +233,7 @@ static void say_hello(struct link *l)
 	m.addr = str_of(addr_ip(&l->cfg.addr, ip));
 	l->ops.space(l->arg, &m.capacity, &m.used, &chunks);
 	if (l->session) {
+		link_lease_give_up(l);
 		link_batch_forget_releases(l);
 		l->ops.lost(l->arg, &open, &m.n_open);
 		m.open = open;
@@ -346,6 +350,7 @@ void link_end(struct loop_work *w)
 		link_beat_stop(l);
 	if (l->rpc) {
 		l->state = LINK_CLOSING;
+		link_lease_give_up(l);
 		link_note_down(l);
 		if (!was_up || m_bye_encode(&body, &m)) {
 			wr_fini(&body);

@@ -10,9 +10,11 @@
  * answers again the session is resumed, so that both agree on what is open.
  *
  * Leases: what an answer granted may be used while link_leased() says so
- * (counted from when the last answered heartbeat was *sent*).  When the
- * connection breaks all leases are void: ops->lost is called before any
- * request goes out on the next one.
+ * (counted from when the last answered heartbeat was *sent*).  A connection
+ * that breaks ends no lease: the tracker waits for it to end, and if it starts
+ * anew it takes us to have a lease on everything, for as long.  But from the
+ * next hello on, and when the tracker has ended the session, all are void:
+ * ops->lost is called before that hello goes out.
  *
  * Threads: link_call, link_leased: any.  Callbacks run on the control loop
  *          and must not block; but revoked, on a thread of its own, may wait
@@ -104,13 +106,14 @@ int link_start(struct link **out, struct loop *loop,
  * -EEXIST, -EADDRINUSE somebody has this store or address; @why gets a
  * sentence with cause and mend. */
 int link_wait(struct link *l, uint32_t ms, char *why, size_t why_len);
-/* Says bye (waits at most 2 s), closes; every call, also a later one, ends
+/* Says bye (waits at most 1 s), closes; every call, also a later one, ends
  * with -ECANCELED.  Not on the loop. */
 void link_close(struct link *l);
 /* link_close(), then frees: nobody may use it any more.  NULL is fine. */
 void link_stop(struct link *l);
 
 void link_info(struct link *l, struct link_info *out);
+int link_is_up(struct link *l);		/* registered, and connected */
 int link_leased(struct link *l);	/* may what is leased be used now? */
 /* Until when (see now_ms()) if nothing comes between; 0: it may not. */
 uint64_t link_leased_until(struct link *l);

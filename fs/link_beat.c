@@ -28,11 +28,18 @@ void link_lease_until(struct link *l, uint64_t until_ms)
  * nobody will ever close it.  A hello says what is.  Not while the tracker is
  * silent, for that ends what is leased; nor again and again when it is slow.
  */
-static void settle_given_up(struct link *l)
+static void settle_changes(struct link *l)
 {
-	if (l->gave_up && now_ms() - l->hello_ms >= l->cfg.timeout_ms)
+	if (l->unsettled && now_ms() - l->hello_ms >= l->cfg.timeout_ms)
 		link_break(l, "a change had no answer in time, and may have "
 			      "been made");
+}
+
+void link_lease_give_up(struct link *l)
+{
+	pthread_mutex_lock(&l->lock);
+	l->given_up = 1;
+	pthread_mutex_unlock(&l->lock);
 }
 
 static void beat_answered(struct link *l, const void *body, size_t len)
@@ -52,7 +59,7 @@ static void beat_answered(struct link *l, const void *body, size_t len)
 		LINK_LEASE_MARGIN_MS;
 	l->heard_ms = now_ms();
 	link_lease_until(l, until);
-	settle_given_up(l);
+	settle_changes(l);
 }
 
 void link_beat_dgram(const struct dgram *d, void *arg)

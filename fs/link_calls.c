@@ -48,7 +48,7 @@ static void on_answer(void *arg, int err, const struct rpc_answer *a)
 	if (a) {
 		call_end(c, err, a);
 	} else if (!is_for_resending(c, err)) {
-		l->gave_up |= c->seq && err == -ETIMEDOUT;
+		l->unsettled |= c->seq && err == -ETIMEDOUT;
 		call_end(c, err == -ETIMEDOUT ? -EIO : err, NULL);
 	}
 	if (a && a->status == ST_SESSION)

@@ -27,7 +27,7 @@
 #define LINK_BACKOFF_MIN_MS 50
 #define LINK_BACKOFF_MAX_MS 2000
 #define LINK_HELLO_MS 5000	/* how long hello may take */
-#define LINK_BYE_MS 2000
+#define LINK_BYE_MS 1000	/* it goes all the same */
 #define LINK_TICK_GUEST_MS 20
 #define LINK_TICK_MS 50		/* releases, deadlines of unsent calls */
 #define LINK_HAVE_MS 200
@@ -99,7 +99,7 @@ struct link {
 	uint64_t beat, beat_sent_ms[LINK_BEATS];
 	unsigned dgrams_lost;
 	uint64_t heard_ms;		/* the last answered heartbeat came */
-	int gave_up;			/* a change that may have been made */
+	int unsettled;			/* a change that may have been made */
 	uint64_t have_due_ms, stats_due_ms;
 	uint64_t held_cursor;
 	int holding;			/* the inventory is under way */
@@ -113,6 +113,7 @@ struct link {
 	int registered;			/* at least once */
 	int closed;
 	int up;				/* registered now */
+	int given_up;			/* no lease is ours until it is again */
 	uint64_t leased_until_ms;	/* with the margin taken off */
 	uint64_t term;			/* counts the leases that ended */
 	unsigned refused_rounds;
@@ -154,6 +155,8 @@ int link_beat_start(struct link *l, struct rpc *c);
 void link_beat_stop(struct link *l);
 /* The lease was renewed; it has another term if it had ended. */
 void link_lease_until(struct link *l, uint64_t until_ms);
+/* All are void until it is registered again. */
+void link_lease_give_up(struct link *l);
 void link_beat_dgram(const struct dgram *d, void *arg);
 
 /* link_batch.c */

@@ -37,6 +37,7 @@ void link_note_up(struct link *l)
 	pthread_mutex_lock(&l->lock);
 	l->registered = 1;
 	l->up = 1;
+	l->given_up = 0;
 	pthread_cond_broadcast(&l->changed);
 	pthread_mutex_unlock(&l->lock);
 }
@@ -182,9 +183,19 @@ uint64_t link_leased_until(struct link *l)
 	uint64_t until;
 
 	pthread_mutex_lock(&l->lock);
-	until = l->up ? l->leased_until_ms : 0;
+	until = l->given_up ? 0 : l->leased_until_ms;
 	pthread_mutex_unlock(&l->lock);
 	return until;
+}
+
+int link_is_up(struct link *l)
+{
+	int up;
+
+	pthread_mutex_lock(&l->lock);
+	up = l->up;
+	pthread_mutex_unlock(&l->lock);
+	return up;
 }
 
 int link_leased(struct link *l)

@@ -37,8 +37,13 @@ enum {
 	DRAIN_MS = 10000,	/* data that is not committed by then is lost */
 	FLUSH_MS = 3000,	/* dirty data leaves after so long */
 	READAHEAD = 32,		/* chunks */
-	DIRTY_SHARE = 4,	/* of the memory, for data not yet committed */
-	DIRTY_LEAST = 64 << 20,
+	/* Of the memory, for data not yet committed: a quarter; if that is
+	 * less than what keeps the network busy, up to half of it.  But what
+	 * little memory there is, some slots are on their way at a time. */
+	DIRTY_SHARE = 4,
+	DIRTY_GOOD = 64 << 20,
+	DIRTY_LEAST = 8 << 20,
+	DIRTY_SLOTS = 2,
 };
 
 struct mount {
@@ -143,6 +148,20 @@ static int start_peer(struct mount *m, char *why, size_t why_len)
 	return 0;
 }
 
+static uint64_t dirty_max(const struct mount *m)
+{
+	uint64_t memory = m->opts.peer.memory, n = memory / DIRTY_SHARE, least;
+	struct link_info info;
+
+	if (n < DIRTY_GOOD)
+		n = memory / 2 < DIRTY_GOOD ? memory / 2 : DIRTY_GOOD;
+	link_info(peer_link(m->peer), &info);
+	least = (uint64_t)DIRTY_SLOTS * info.slot_size;
+	if (least < DIRTY_LEAST)
+		least = DIRTY_LEAST;
+	return n < least ? least : n;
+}
+
 static int start_files(struct mount *m, char *why, size_t why_len)
 {
 	struct files_config cfg = {
@@ -150,7 +169,7 @@ static int start_files(struct mount *m, char *why, size_t why_len)
 		.fetch = peer_fetch(m->peer),
 		.upload = peer_upload(m->peer),
 		.cache = peer_cache(m->peer),
-		.dirty_max = m->opts.peer.memory / DIRTY_SHARE,
+		.dirty_max = dirty_max(m),
 		.readahead = READAHEAD,
 		.flush_ms = FLUSH_MS,
 		.attr = ops_attr,
@@ -159,8 +178,6 @@ static int start_files(struct mount *m, char *why, size_t why_len)
 	};
 	int err = loop_new(&m->loop, "files");
 
-	if (cfg.dirty_max < DIRTY_LEAST)
-		cfg.dirty_max = DIRTY_LEAST;
 	cfg.loop = m->loop;
 	if (!err)
 		err = files_new(&m->files, &cfg);

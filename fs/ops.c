@@ -30,6 +30,10 @@ int ops_new(struct ops **out)
 	pthread_cond_init(&o->idle, NULL);
 	ask_stop_init(&o->stop);
 	o->root = FUSE_ROOT_ID;
+	o->root_stat = (struct stat){
+		.st_ino = FUSE_ROOT_ID, .st_mode = S_IFDIR | 0755,
+		.st_nlink = 2,
+	};
 	err = tree_new(&o->tree, TREE_INODES);
 	if (!err)
 		err = ops_told_init(o);

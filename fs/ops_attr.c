@@ -27,12 +27,39 @@ int call_getattr_done(struct call *c, struct answer *a, struct m_attr *out)
 	return 0;
 }
 
+static void note_root(struct ops *o, const struct m_attr *attr)
+{
+	struct stat st;
+
+	if (attr->ino != o->root)
+		return;
+	ops_stat(o, attr, &st);
+	pthread_mutex_lock(&o->lock);
+	o->root_stat = st;
+	pthread_mutex_unlock(&o->lock);
+}
+
+/* umount(8) looks at what it is to unmount before it does: it shall not wait
+ * for a tracker that is away.  The kernel believes none of it afterwards. */
+static void reply_unmounter(fuse_req_t req)
+{
+	struct ops *o = ops_of(req);
+	struct stat st;
+
+	pthread_mutex_lock(&o->lock);
+	st = o->root_stat;
+	pthread_mutex_unlock(&o->lock);
+	fuse_reply_attr(req, &st, 0);
+}
+
 static void getattr_done(struct call *c, struct answer *a)
 {
 	struct m_attr attr;
 
-	if (!call_getattr_done(c, a, &attr))
-		call_reply_attr(c, &attr);
+	if (call_getattr_done(c, a, &attr))
+		return;
+	note_root(c->ops, &attr);
+	call_reply_attr(c, &attr);
 }
 
 void call_getattr(struct call *c, call_fn done)
@@ -55,8 +82,13 @@ void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	(void)fi;
 	ops_refresh_asked(o, ops_ino(o, ino), fuse_req_ctx(req)->pid);
 	if (!ops_cached(o, ops_ino(o, ino), &attr)) {
+		note_root(o, &attr);
 		ops_stat(o, &attr, &st);
 		fuse_reply_attr(req, &st, ops_attr_told(o, attr.ino, seen));
+		return;
+	}
+	if (ino == FUSE_ROOT_ID && caller_unmounts(fuse_req_ctx(req)->pid)) {
+		reply_unmounter(req);
 		return;
 	}
 	c = call_new(req);
@@ -379,7 +411,8 @@ void ops_statfs(fuse_req_t req, fuse_ino_t ino)
 	fresh = o->statfs_ms && now_ms() - o->statfs_ms < OPS_STATFS_MS;
 	st = o->statfs;
 	pthread_mutex_unlock(&o->lock);
-	if (fresh) {
+	/* umount(8) wants to know the type only, which the kernel adds. */
+	if (fresh || caller_unmounts(fuse_req_ctx(req)->pid)) {
 		fuse_reply_statfs(req, &st);
 		return;
 	}

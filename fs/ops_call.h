@@ -81,6 +81,7 @@ struct ops {
 	struct seen seen[OPS_SEEN];
 	struct statvfs statfs;
 	uint64_t statfs_ms;		/* when it was asked for; 0: never */
+	struct stat root_stat;		/* as last seen */
 	struct late late[OPS_LATE];
 	LIST_HEAD(, dir) dirs;	/* open directories, ops_list.c's */
 	struct stale *stale;	/* inodes whose pages are to be forgotten */

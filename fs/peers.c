@@ -20,7 +20,7 @@
 
 /* The connections to close once the lock is let go. */
 struct closing {
-	struct rpc *list[PEERS_LOOPS_MAX];
+	struct rpc *list[PEERS_LOOPS_MAX + 1];
 	int n;
 };
 
@@ -52,16 +52,22 @@ struct member *peers_find(struct peers *ps, uint32_t num)
 
 /* ------------------------------------------------------ the directory */
 
+static void forget(struct conn *k, struct closing *c)
+{
+	if (!k->rpc)
+		return;
+	c->list[c->n++] = rpc_ref(k->rpc);
+	k->rpc = NULL;
+	k->up = 0;
+}
+
 /* Call with the lock held, then close_all() without it. */
 static void forget_conns(struct member *m, struct closing *c)
 {
 	c->n = 0;
 	for (int i = 0; i < m->peers->n_loops; i++)
-		if (m->conn[i].rpc) {
-			c->list[c->n++] = rpc_ref(m->conn[i].rpc);
-			m->conn[i].rpc = NULL;
-			m->conn[i].up = 0;
-		}
+		forget(&m->conn[i], c);
+	forget(&m->probe, c);
 }
 
 static void close_all(struct closing *c)
@@ -99,6 +105,7 @@ static struct member *member_new(struct peers *ps, uint32_t num)
 		m->conn[i].member = m;
 		m->conn[i].loop = i;
 	}
+	m->probe.member = m;
 	HASH_ADD(hh, ps->members, num, sizeof(m->num), m);
 	if (TABLE_ADDED(m))
 		return m;

@@ -24,6 +24,7 @@
 #include "rpc.h"
 
 #define PEERS_MUTE_MS 500
+#define PEERS_PROBE_MS 500
 
 struct peers;
 
@@ -48,6 +49,10 @@ struct peers_load {
 
 void peers_load(struct peers *ps, uint32_t num, struct peers_load *out);
 int peers_alive(struct peers *ps, uint32_t num);
+/* now_ms() when @num last gave a sign of life; 0: none yet; now, if its calls
+ * end by themselves.  If that is PEERS_PROBE_MS ago it is asked for one: ask
+ * again a little later. */
+uint64_t peers_life_ms(struct peers *ps, uint32_t num);
 /* It gave a bad digest. */
 void peers_blame(struct peers *ps, uint32_t num);
 uint32_t peers_number(struct peers *ps, uint64_t id);	/* 0: unknown */

@@ -3,6 +3,7 @@
  *
  *   peers.c       the directory
  *   peers_conn.c  connections, and calls over them
+ *   peers_probe.c  does it live?
  */
 #ifndef PSPFS_PEERS_INTERNAL_H
 #define PSPFS_PEERS_INTERNAL_H
@@ -38,6 +39,8 @@ struct member {
 	unsigned refs;		/* connections and calls */
 	int seen;		/* in the list that is being read */
 	struct conn conn[PEERS_LOOPS_MAX];
+	struct conn probe;	/* made only to see that it can be */
+	uint64_t probed_ms, alive_ms;	/* when that began; when it last was */
 	uint32_t usual_ms;
 	unsigned asked;		/* calls out that ask for bytes */
 	uint64_t asked_ms;	/* when that became more than none */

@@ -5,6 +5,10 @@
  * once -> all have answered -> done.
  * Failure: a target that is not there, or fails, is replaced by asking the
  * tracker (place); what is left when nothing is out decides.
+ * One that is mute is replaced, too, and then not waited for any more; but it
+ * is if nobody else can take the copy, until the tracker has given it up or
+ * it answers: there are never fewer copies than without looking for another.
+ * What it stores after all is a copy more than the tracker wants.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -31,6 +35,7 @@ int upload_new(struct upload **out, const struct parts *p)
 	}
 	gate_init(&u->gate);
 	pthread_mutex_init(&u->lock, NULL);
+	TAILQ_INIT(&u->copies);
 	*out = u;
 	return 0;
 }
@@ -45,6 +50,7 @@ void upload_free(struct upload *u)
 	if (!u)
 		return;
 	gate_fini(&u->gate);
+	upload_mute_stop(u);
 	grants_free(u->grants);
 	upload_forget_all(u);
 	upload_refusals_free(u);
@@ -65,7 +71,8 @@ static int remember(struct upload_work *w)
 	return j->sync ? 0 : upload_remember(w->u, j);
 }
 
-static void finish(struct upload_work *w, int err)
+/* The job is done; it is not touched any more. */
+static void settle(struct upload_work *w, int err)
 {
 	struct upload *u = w->u;
 	struct upload_job *j = w->job;
@@ -79,8 +86,15 @@ static void finish(struct upload_work *w, int err)
 	else if (err != -ECANCELED)
 		upload_stored_nowhere(u, j, err);
 	buf_unref(w->wire);
-	free(w);
+	w->wire = NULL;
 	j->done(j, err);
+}
+
+static void work_free(struct upload_work *w)
+{
+	struct upload *u = w->u;
+
+	free(w);
 	gate_leave(&u->gate);
 }
 
@@ -91,15 +105,47 @@ static void hold(struct upload_work *w)
 	pthread_mutex_unlock(&w->u->lock);
 }
 
+/* Who was passed over, if nobody else has taken the copy; 0: none.  Call with
+ * the lock held. */
+static uint32_t take_spare(struct upload_work *w)
+{
+	if (w->settled || w->out > w->mute || !w->n_spare ||
+	    w->job->n_stored + w->mute >= w->need ||
+	    gate_is_shut(&w->u->gate))
+		return 0;
+	return w->spare[--w->n_spare];
+}
+
+/* Is the job done, whatever is still out?  Call with the lock held. */
+static int is_over(const struct upload_work *w)
+{
+	return !w->settled &&
+	       (!w->out || (w->out == w->mute && w->job->n_stored >= w->need));
+}
+
 static void let_go(struct upload_work *w)
 {
-	unsigned left;
+	uint32_t spare;
+	int over = 0, last;
 
 	pthread_mutex_lock(&w->u->lock);
-	left = --w->out;
+	w->out--;
+	spare = take_spare(w);
+	if (!spare)
+		over = is_over(w);
+	if (over)
+		w->settled = 1;
+	w->out += spare || over;
+	last = !w->out;
 	pthread_mutex_unlock(&w->u->lock);
-	if (!left)
-		finish(w, 0);
+	if (spare) {
+		upload_put(w, spare, 0);
+	} else if (over) {
+		settle(w, 0);
+		let_go(w);
+	} else if (last) {
+		work_free(w);
+	}
 }
 
 /* ----------------------------------------------------------- other targets */
@@ -150,12 +196,26 @@ static void place(struct upload_work *w, uint32_t count)
 	link_call(w->u->parts->link, M_place, &body, on_placed, w);
 }
 
+void upload_replace(struct upload_work *w)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&w->u->lock);
+	n = w->newly;
+	w->newly = 0;
+	pthread_mutex_unlock(&w->u->lock);
+	place(w, n);
+	let_go(w);
+}
+
 void upload_put_done(struct upload_work *w, uint32_t num, int err)
 {
 	struct upload_job *j = w->job;
+	int wanted;
 
 	pthread_mutex_lock(&w->u->lock);
-	if (!err)
+	wanted = !w->settled;
+	if (!err && wanted)
 		j->stored[j->n_stored++] = num;
 	w->full |= err == -ENOSPC;
 	if (err)
@@ -165,7 +225,7 @@ void upload_put_done(struct upload_work *w, uint32_t num, int err)
 		upload_taken(w->u, num);
 	else if (err != -ECANCELED)
 		upload_refused(w->u, num, err);
-	if (err && !gate_is_shut(&w->u->gate))
+	if (err && wanted && !gate_is_shut(&w->u->gate))
 		place(w, 1);
 	let_go(w);
 }
@@ -187,6 +247,14 @@ static int first_time(struct upload_work *w, uint32_t num)
 	return first;
 }
 
+/* Another is sought first. */
+static void pass_over(struct upload_work *w, uint32_t num)
+{
+	pthread_mutex_lock(&w->u->lock);
+	w->spare[w->n_spare++] = num;
+	pthread_mutex_unlock(&w->u->lock);
+}
+
 /* The caller holds the work. */
 static void dispatch(struct upload_work *w, const uint32_t *targets,
 		     uint32_t n)
@@ -203,6 +271,9 @@ static void dispatch(struct upload_work *w, const uint32_t *targets,
 		} else if (upload_avoids(w->u, targets[i]) ||
 			   (!local && !peers_alive(w->u->parts->peers,
 						   targets[i]))) {
+			missing++;
+		} else if (!local && upload_is_mute(w->u, targets[i])) {
+			pass_over(w, targets[i]);
 			missing++;
 		} else {
 			hold(w);
@@ -221,18 +292,20 @@ static void on_grant(struct grants_wait *wait, int err, struct grant *g)
 	struct link_info us;
 
 	if (err) {
-		finish(w, err);
+		settle(w, err);
+		work_free(w);
 		return;
 	}
+	link_info(w->u->parts->link, &us);
+	w->need = g->n ? g->n : us.copies ? us.copies : 1;
 	w->job->chunk = g->id;
 	hold(w);
 	if (g->n) {
 		dispatch(w, g->targets, g->n);
 	} else {
 		/* Nobody had room when it was granted. */
-		link_info(w->u->parts->link, &us);
 		w->full = 1;
-		place(w, us.copies ? us.copies : 1);
+		place(w, w->need);
 	}
 	free(g);
 	let_go(w);

@@ -13,25 +13,19 @@
 #include "counters.h"
 #include "upload_internal.h"
 
-struct put {
-	struct upload_work *work;
-	struct pool_work pool;
-	uint32_t num;
-	unsigned tries;
-};
-
-static void end(struct put *p, int err)
+static void end(struct upload_copy *p, int err)
 {
 	struct upload_work *w = p->work;
 	uint32_t num = p->num;
 
+	upload_unwatch(p);
 	free(p);
 	upload_put_done(w, num, err);
 }
 
 static void write_here(struct pool_work *pw)
 {
-	struct put *p = container_of(pw, struct put, pool);
+	struct upload_copy *p = container_of(pw, struct upload_copy, pool);
 	const struct upload_job *j = p->work->job;
 	const struct parts *parts = p->work->u->parts;
 	struct chunk_meta m = {
@@ -51,7 +45,7 @@ static void write_here(struct pool_work *pw)
 
 static void on_put(void *arg, int err, const struct rpc_answer *a);
 
-static void send_put(struct put *p)
+static void send_put(struct upload_copy *p)
 {
 	struct upload_work *w = p->work;
 	const struct upload_job *j = w->job;
@@ -77,23 +71,24 @@ static int was_damaged(int err, const struct rpc_answer *a)
 
 static void on_put(void *arg, int err, const struct rpc_answer *a)
 {
-	struct put *p = arg;
+	struct upload_copy *p = arg;
 
-	if (was_damaged(err, a) && p->tries < UPLOAD_TRIES) {
+	if (was_damaged(err, a) && p->tries < UPLOAD_TRIES &&
+	    upload_watch(p)) {
 		counter_add(CNT_RESENT, 1);
 		send_put(p);
 		return;
 	}
 	if (!err) {
 		counter_add(CNT_CHUNKS_SENT, 1);
-		counter_add(CNT_BYTES_SENT, p->work->job->len);
+		counter_add(CNT_BYTES_SENT, p->len);
 	}
 	end(p, err);
 }
 
 void upload_put(struct upload_work *w, uint32_t num, int local)
 {
-	struct put *p = calloc(1, sizeof(*p));
+	struct upload_copy *p = calloc(1, sizeof(*p));
 
 	if (!p) {
 		upload_put_done(w, num, -ENOMEM);
@@ -101,10 +96,12 @@ void upload_put(struct upload_work *w, uint32_t num, int local)
 	}
 	p->work = w;
 	p->num = num;
+	p->len = w->job->len;
 	if (local) {
 		p->pool.fn = write_here;
 		pool_run(w->u->parts->pool, &p->pool);
 	} else {
+		(void)upload_watch(p);
 		send_put(p);
 	}
 }

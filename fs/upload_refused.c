@@ -4,7 +4,8 @@
  * A full disk refuses every chunk of a stream: that is said when it begins,
  * counted, and said when the peer takes one again.  Who has no room is not
  * asked for UPLOAD_AVOID_MS, since each time the bytes would travel in vain:
- * ids that were granted earlier still name it.
+ * ids that were granted earlier still name it.  Nor is one that is mute, as
+ * long as what it has been given is not answered or given up.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -19,6 +20,7 @@ struct refusal {		/* one for each peer that ever refused */
 	uint32_t num;
 	struct spell spell;
 	uint64_t until_ms;	/* it is not asked */
+	unsigned mute;		/* puts of which it says nothing */
 	UT_hash_handle hh;
 };
 
@@ -80,6 +82,26 @@ void upload_taken(struct upload *u, uint32_t num)
 			 peers_name(u->parts->peers, num, name), e.n, e.s);
 }
 
+void upload_silent(struct upload *u, uint32_t num, uint32_t n)
+{
+	char name[ADDR_TEXT_MAX];
+	struct refusal *r;
+	int begins = 1;
+
+	pthread_mutex_lock(&u->lock);
+	r = find_or_add(u, num);
+	if (r)
+		begins = spell_bad(&r->spell);
+	while (r && --n)
+		(void)spell_bad(&r->spell);
+	pthread_mutex_unlock(&u->lock);
+	if (begins)
+		log_warn("%s says nothing since %d s: asking for another peer "
+			 "to store chunks", peers_name(u->parts->peers, num,
+						       name),
+			 UPLOAD_MUTE_MS / 1000);
+}
+
 int upload_avoids(struct upload *u, uint32_t num)
 {
 	struct refusal *r;
@@ -92,6 +114,26 @@ int upload_avoids(struct upload *u, uint32_t num)
 		(void)spell_bad(&r->spell);
 	pthread_mutex_unlock(&u->lock);
 	return is;
+}
+
+int upload_is_mute(struct upload *u, uint32_t num)
+{
+	struct refusal *r;
+	int is;
+
+	pthread_mutex_lock(&u->lock);
+	r = u->refusals ? find(u, num) : NULL;
+	is = r && r->mute;
+	pthread_mutex_unlock(&u->lock);
+	return is;
+}
+
+void upload_count_mute(struct upload *u, uint32_t num, int by)
+{
+	struct refusal *r = by > 0 ? find_or_add(u, num) : find(u, num);
+
+	if (r && (by > 0 || r->mute))	/* without memory it was not counted */
+		r->mute += (unsigned)by;
 }
 
 void upload_stored_nowhere(struct upload *u, const struct upload_job *j,

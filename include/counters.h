@@ -80,7 +80,9 @@
 	COUNTER(FRAMES_BAD, 48, "connections_broken_off",                    \
 		"connections broken off for what came on them")              \
 	COUNTER(REQUESTS_BAD, 49, "requests_refused",                        \
-		"requests that could not be read")
+		"requests that could not be read")                           \
+	COUNTER(MEMBERS_AWAY, 50, "members_turned_away",                     \
+		"connections turned away, their member having enough")
 
 enum counter_id {
 #define COUNTER(name, num, json, text) CNT_##name = num,

@@ -7,6 +7,7 @@
  * What strangers can cause as often as they like goes through log_rarely():
  * LOG_RARE_LINES different lines a minute for each place in the source; what
  * more there was is counted, and told by the next line.
+ * A line that the file does not take goes to the system's log (syslog).
  * Threads: any.
  */
 #ifndef PSPFS_LOG_H

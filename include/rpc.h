@@ -37,15 +37,19 @@
 #define RPC_BODY_MAX (8u << 20)
 #define RPC_BULK_MAX ((16u << 20) + 16)
 #define RPC_INBOUND_MAX 1024	/* unanswered requests from one connection */
-#define RPC_INBOUND_BYTES (64u << 20)	/* their bytes; beyond: stop reading;
-					   our own calls wait for room there */
-#define RPC_UNREAD_MAX (32u << 20)	/* answers that wait for the wire: beyond,
-					   no further request is read */
+#define RPC_INBOUND_BYTES (64u << 20)	/* their bytes, once answered their
+					   answers' until those are written;
+					   beyond: stop reading requests; our
+					   own calls wait for room there */
 #define RPC_HANDSHAKE_MS 5000
 #define RPC_CONNECT_MS 5000
 #define RPC_STRANGERS_MAX 256	/* connections not yet through the handshake:
 				   beyond, the oldest of the address with the
 				   most of them goes */
+
+#define RPC_MEMBER_MAX 64	/* connections of one member (by its id) at a
+				   listener: one more is closed; a peer has a
+				   few at each other's */
 
 /* Frame flags of requests (the status field of answers). */
 #define RPC_MORE 1		/* more of the same batch follows at once */
@@ -82,7 +86,7 @@ struct rpc_budget {
 
 struct rpc_ops {
 	/* Of accepted connections on which nobody calls the other end.  NULL:
-	 * RPC_INBOUND_BYTES each, their answers uncounted. */
+	 * RPC_INBOUND_BYTES each. */
 	struct rpc_budget *budget;
 	/* The handshake is done.  NULL is fine. */
 	void (*up)(struct rpc *c, void *arg);
@@ -124,6 +128,10 @@ int rpc_listener_addr(const struct rpc_listener *l, struct addr *out);
  * them): afterwards there is no further ops->up. */
 void rpc_listener_free(struct rpc_listener *l);
 
+/* now_ms() when the other end's TCP was last seen to have taken more, which
+ * says nothing of its process; 0: not yet.  Looked at when it is asked for, and
+ * told the next time.  Any thread. */
+uint64_t rpc_acked_ms(struct rpc *c);
 void rpc_set_arg(struct rpc *c, void *arg);	/* on the loop, as in ops->up */
 /* Proven by the PSK, from up on.  On the connecting side what was expected
  * (so the id is 0 where any would do). */

@@ -8,6 +8,9 @@
  * Bursts are counted in a small table, by a hash of place and text.  What was
  * held back is told by the first line logged after its second has passed, or
  * when another message needs its place in the table.
+ *
+ * A line that the file does not take (its disk is full, just when that is to be
+ * said) goes to the system's log; the first that it takes again says so.
  */
 #include "log.h"
 
@@ -21,6 +24,8 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "log_syslog.h"
 
 enum { LINE_LEN = 2048, TEXT_LEN = 1536, SITES = 64, WAYS = 4, SITE_TEXT = 80 };
 
@@ -40,6 +45,8 @@ static struct {
 	int fd;
 	int dated;		/* after log_open */
 	char *path;
+	unsigned elsewhere;	/* lines that the file did not take */
+	int torn;		/* nor all of the last */
 	time_t swept;
 	struct site sites[SITES];
 } g = {
@@ -125,8 +132,9 @@ static void date_text(const struct timespec *now, char *out, size_t n)
 	snprintf(out + len, n - len, ".%03ld ", now->tv_nsec / 1000000);
 }
 
-static void put_line(const struct timespec *now, enum log_level level,
-		     const char *text)
+/* 0 or -errno. */
+static int write_line(const struct timespec *now, enum log_level level,
+		      const char *text)
 {
 	static const char *const names[] = { "error", "warning", "info",
 					     "debug" };
@@ -136,16 +144,36 @@ static void put_line(const struct timespec *now, enum log_level level,
 	int len;
 
 	date_text(now, date, sizeof(date));
-	len = snprintf(line, sizeof(line), "%s%.64s: %s%s%s\n", date,
-		       g.program, g.dated ? names[level] : "",
-		       g.dated ? ": " : "", text);
+	len = snprintf(line, sizeof(line), "%s%s%.64s: %s%s%s\n",
+		       g.torn ? "\n" : "", date, g.program,
+		       g.dated ? names[level] : "", g.dated ? ": " : "", text);
 	while (off < (size_t)len) {
 		n = write(g.fd, line + off, (size_t)len - off);
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n <= 0)
-			return;	/* there is nowhere to complain */
+		if (n <= 0) {
+			g.torn |= off > 0;
+			return n ? -errno : -EIO;
+		}
 		off += (size_t)n;
+	}
+	g.torn = 0;
+	return 0;
+}
+
+static void put_line(const struct timespec *now, enum log_level level,
+		     const char *text)
+{
+	char more[96];
+
+	snprintf(more, sizeof(more), "%u lines could not be written here and "
+		 "went to the system's log", g.elsewhere);
+	if ((!g.elsewhere || !write_line(now, LOG_WARN, more)) &&
+	    !write_line(now, level, text)) {
+		g.elsewhere = 0;
+	} else if (g.path) {	/* else there is nowhere to complain */
+		g.elsewhere++;
+		(void)log_to_syslog(g.program, level, text);
 	}
 }
 

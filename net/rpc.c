@@ -7,8 +7,10 @@
 #include <assert.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "container.h"
@@ -113,8 +115,11 @@ void rpc_move(struct rpc *c, struct loop *l, const struct rpc_ops *ops,
 	c->arg = arg;
 }
 
-static void up(struct rpc *c)
+/* 0, or why it is to go down all the same. */
+static int up(struct rpc *c)
 {
+	int err;
+
 	c->state = RPC_UP;
 	tls_peer(c->tls, &c->peer_role, &c->peer_id);
 	c->own_role = tls_own_role(c->tls);
@@ -122,6 +127,9 @@ static void up(struct rpc *c)
 	counter_add(CNT_HANDSHAKES, 1);
 	counter_add(CNT_HANDSHAKE_US, now_us() - c->handshake_us);
 	if (c->door) {
+		err = rpc_door_member(c);
+		if (err)
+			return err;
 		c->move_to = rpc_door_loop(c->door);
 		c->unseen = 1;
 		rpc_door_leave(c, 0);
@@ -130,6 +138,7 @@ static void up(struct rpc *c)
 	}
 	if (c->move_to)
 		leave_loop(c);
+	return 0;
 }
 
 static void handshake_step(struct rpc *c)
@@ -143,13 +152,13 @@ static void handshake_step(struct rpc *c)
 	err = tls_handshake(c->tls);
 	sent = tls_send(c->tls);	/* also the alert, if it failed */
 	if (!err)
-		up(c);
-	else if (err != -EAGAIN)
-		rpc_down(c, err);
-	else if (sent == -EAGAIN)
+		err = up(c);	/* if 0 it may be on another loop */
+	else if (err == -EAGAIN)
+		err = sent;
+	if (err == -EAGAIN)
 		event_add(c->writable, NULL);
-	else if (sent)
-		rpc_down(c, sent);
+	else if (err)
+		rpc_down(c, err);
 }
 
 void rpc_handshake_expect(struct rpc *c)
@@ -273,6 +282,7 @@ void rpc_down(struct rpc *c, int err)
 	c->err = err;
 	if (c->door)
 		rpc_door_leave(c, err);
+	rpc_members_leave(c);
 	close_events(c);
 	tls_free(c->tls);
 	c->tls = NULL;
@@ -440,6 +450,33 @@ uint64_t rpc_heard_ms(const struct rpc *c)
 uint64_t rpc_sent_ms(const struct rpc *c)
 {
 	return __atomic_load_n(&c->sent_ms, __ATOMIC_RELAXED);
+}
+
+static void look(struct loop_work *w)
+{
+	struct rpc *c = container_of(w, struct rpc, look_work);
+	uint64_t acked;
+	int left;
+
+	if (c->state == RPC_UP && !ioctl(c->fd, SIOCOUTQ, &left)) {
+		acked = c->sent_bytes - (uint64_t)left;
+		if (acked != c->acked_bytes)
+			__atomic_store_n(&c->acked_ms, now_ms(),
+					 __ATOMIC_RELAXED);
+		c->acked_bytes = acked;
+	}
+	__atomic_store_n(&c->looking, 0, __ATOMIC_RELEASE);
+	rpc_unref(c);
+}
+
+uint64_t rpc_acked_ms(struct rpc *c)
+{
+	if (!__atomic_exchange_n(&c->looking, 1, __ATOMIC_ACQUIRE)) {
+		rpc_ref(c);
+		c->look_work.fn = look;
+		loop_post(c->loop, &c->look_work);
+	}
+	return __atomic_load_n(&c->acked_ms, __ATOMIC_RELAXED);
 }
 
 struct loop *rpc_loop(const struct rpc *c)

@@ -7,6 +7,7 @@
  *   rpc_in.c      frames from the wire
  *   rpc_out.c     frames to the wire
  *   rpc_listen.c  accepting
+ *   rpc_members.c  how many of whom
  *
  * Frame: body length u32, bulk length u32, request number u32, type u16
  * (RPC_ANSWER set in answers), status or flags u16; body; bulk.
@@ -16,7 +17,9 @@
  * end stops reading at the first request beyond these limits, but reads on
  * past answers.  So two ends that both keep the window never wait for one
  * another, and one that does not is held at the door.  Until an answer has
- * come, also a late one, its call counts: both ends count the same.
+ * come, also a late one, its call counts.  So both ends count the same, but
+ * for answers that are larger than what they answer: who does not read those
+ * is held at the door, too.
  *
  * Teardown: rpc_down() runs only from the outermost frame of an event's
  * callback, never from inside ops or done: those that find the connection
@@ -86,7 +89,7 @@ struct rpc_calls {
 	struct event *timer;
 };
 
-/* Requests of the other end that are not yet done with. */
+/* Requests of the other end that are not yet done with, and answers to them. */
 struct rpc_load {
 	uint32_t n;
 	size_t bytes;
@@ -98,6 +101,10 @@ struct rpc {
 	int refs;			/* atomic */
 	int closing;			/* atomic: rpc_close() was called */
 	uint64_t heard_ms, sent_ms;	/* atomic: when bytes last came, went */
+	uint64_t acked_ms;		/* atomic: when it was last seen that
+					   some had arrived */
+	int looking;			/* atomic: look_work is under way */
+	struct loop_work look_work;
 	struct loop_work start_work, close_work;
 	struct loop *move_to;		/* when it is up; then NULL */
 
@@ -119,6 +126,7 @@ struct rpc {
 	struct rpc_listener *door;	/* accepted, not yet up */
 	int unseen;			/* on its way from there to ops->up */
 	struct rpc_host *host;		/* of door: whose stranger this is */
+	struct rpc_members *members;	/* that count it; NULL: none */
 	TAILQ_ENTRY(rpc) strangers;	/* of host */
 	uint64_t handshake_us;		/* when it began */
 	struct event *readable, *writable;
@@ -128,10 +136,11 @@ struct rpc {
 	struct rpc_in in;
 	int low;			/* the socket's SO_RCVLOWAT; 0: as made */
 	struct rpc_frame_list out;
+	uint64_t sent_bytes, acked_bytes;	/* given to TCP; seen to have
+						   arrived */
 	int out_armed;			/* writable is sure to be called */
 	struct rpc_calls calls;
 	struct rpc_load load[2];	/* of one-way [0], of calls [1] */
-	size_t unread;			/* bytes of answers, not yet written */
 };
 
 /* rpc.c */
@@ -147,8 +156,16 @@ void rpc_down(struct rpc *c, int err);
 /* A stranger of @c->door has become a friend (or is gone: @err). */
 void rpc_door_leave(struct rpc *c, int err);
 int rpc_door_accept(struct rpc *c);	/* makes c->tls */
+/* It has shown who it is: 0, or -EUSERS: it has enough here. */
+int rpc_door_member(struct rpc *c);
 /* Where the next friend goes. */
 struct loop *rpc_door_loop(struct rpc_listener *l);
+
+/* rpc_members.c */
+struct rpc_members *rpc_members_new(void);
+void rpc_members_put(struct rpc_members *m);
+int rpc_members_enter(struct rpc_members *m, struct rpc *c);
+void rpc_members_leave(struct rpc *c);
 
 /* rpc_in.c */
 int rpc_in_read(struct rpc *c);		/* 0, or why to go down */

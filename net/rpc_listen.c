@@ -15,6 +15,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -42,6 +43,7 @@ struct rpc_listener {
 	const struct rpc_ops *ops;
 	void *arg;
 	struct loop *loop;		/* the door's */
+	struct rpc_members *members;	/* of friends */
 	int err;			/* of open_door() */
 
 	/* the door's loop only */
@@ -72,6 +74,10 @@ static void log_refused(struct rpc *c, int err)
 	else if (err == -EBUSY)
 		log_rarely(LOG_WARN, "turned %s away: too many strangers at "
 			   "once", from);
+	else if (err == -EUSERS)
+		log_rarely(LOG_WARN, "turned a connection of member %016" PRIx64
+			   " at %s away: it has %d here already", c->peer_id,
+			   from, RPC_MEMBER_MAX);
 	else if (err != -ECANCELED)
 		log_rarely(LOG_INFO, "%s left before it said who it is: %s",
 			   from, strerror(-err));
@@ -121,6 +127,15 @@ void rpc_door_leave(struct rpc *c, int err)
 	c->host = NULL;
 	if (err)
 		log_refused(c, err);
+}
+
+int rpc_door_member(struct rpc *c)
+{
+	int err = rpc_members_enter(c->door->members, c);
+
+	if (err == -EUSERS)
+		counter_add(CNT_MEMBERS_AWAY, 1);
+	return err;
 }
 
 struct loop *rpc_door_loop(struct rpc_listener *l)
@@ -290,6 +305,7 @@ void rpc_listener_free(struct rpc_listener *l)
 	/* friends that are on their way have come after this */
 	for (int i = 0; i < l->n_loops; i++)
 		loop_run(l->loops[i], nothing, NULL);
+	rpc_members_put(l->members);
 	free(l);
 }
 
@@ -312,9 +328,11 @@ int rpc_listen(struct rpc_listener **out, struct loop **loops, int n_loops,
 	l = calloc(1, sizeof(*l) + n_loops * sizeof(l->loops[0]));
 	if (!l)
 		return -ENOMEM;
-	l->fd = open_socket(at);
+	l->members = rpc_members_new();
+	l->fd = l->members ? open_socket(at) : -ENOMEM;
 	err = l->fd < 0 ? l->fd : loop_new(&l->loop, "door");
 	if (err) {
+		rpc_members_put(l->members);
 		if (l->fd >= 0)
 			close(l->fd);
 		free(l);

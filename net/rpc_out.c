@@ -137,9 +137,11 @@ int rpc_out_flush(struct rpc *c)
 		queued = tls_unsent(c->tls);
 		done += queued - before;
 		err = tls_send(c->tls);
-		if (tls_unsent(c->tls) < queued)
+		if (tls_unsent(c->tls) < queued) {
+			c->sent_bytes += queued - tls_unsent(c->tls);
 			__atomic_store_n(&c->sent_ms, now_ms(),
 					 __ATOMIC_RELAXED);
+		}
 		if (err && err != -EAGAIN)
 			return err;
 		if (!err && STAILQ_EMPTY(&c->out)) {

@@ -1,10 +1,9 @@
 /*
  * rpc_reqs.c -- requests of the other end: limits, replies.
  *
- * A request counts against the limits until its answer has been written, so
- * that somebody who asks but does not read cannot fill our memory; a one-way
- * one until it is freed.  Nor is a request read while RPC_UNREAD_MAX bytes of
- * answers wait for the wire.
+ * A request counts against the limits, by its own bytes until it is answered,
+ * then by its answer's until that has been written, so that somebody who asks
+ * but does not read cannot fill our memory; a one-way one until it is freed.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -22,7 +21,6 @@ struct req {
 	struct rpc_frame frame;		/* the answer */
 	struct loop_work work;
 	size_t size;			/* as it counts in rpc.load */
-	size_t answer;			/* as it counts in rpc.unread */
 	void (*gone)(void *arg);	/* or NULL */
 	void *arg;
 };
@@ -32,17 +30,16 @@ static size_t size_of(const struct rpc_in *in)
 	return (size_t)RPC_HEADER + in->body_len + in->bulk_len;
 }
 
-/* Asked only while requests of this connection are under way; it is looked at
- * again as each of them ends, so nobody has to be woken by another connection.
- * One whose other end does not read its answers leaves most to the others. */
-static int over_budget(const struct rpc *c, size_t size)
+/* One whose other end does not read its answers leaves most to the others. */
+static size_t most_of(const struct rpc_budget *b)
 {
-	const struct rpc_budget *b = c->ops->budget;
-	size_t own = c->load[1].bytes;
+	return b ? b->most / RPC_BUDGET_SHARE : RPC_INBOUND_BYTES;
+}
 
-	return b && (own + size > b->most / RPC_BUDGET_SHARE ||
-		     __atomic_load_n(&b->bytes, __ATOMIC_RELAXED) + size >
-			     b->most);
+static int budget_has(const struct rpc_budget *b, size_t size)
+{
+	return !b || __atomic_load_n(&b->bytes, __ATOMIC_RELAXED) + size <=
+			     b->most;
 }
 
 /* @r counts for so many bytes more (or less). */
@@ -56,17 +53,18 @@ static void count(struct rpc *c, struct req *r, ssize_t by)
 		__atomic_add_fetch(&b->bytes, by, __ATOMIC_RELAXED);
 }
 
+/* It is looked at again as each request of this connection ends, so nobody has
+ * to be woken by another one; and with none under way there is room. */
 int rpc_reqs_room(const struct rpc *c, const struct rpc_in *in)
 {
 	const struct rpc_load *load = &c->load[in->number != 0];
 
+	size_t most = most_of(c->ops->budget), size = size_of(in);
+
 	if (!load->n)
 		return 1;
-	if (over_budget(c, size_of(in)))
-		return 0;
-	return load->n < RPC_INBOUND_MAX && c->unread < RPC_UNREAD_MAX &&
-	       load->bytes < RPC_INBOUND_BYTES &&
-	       size_of(in) <= RPC_INBOUND_BYTES - load->bytes;
+	return load->n < RPC_INBOUND_MAX && load->bytes < most &&
+	       size <= most - load->bytes && budget_has(c->ops->budget, size);
 }
 
 static void req_gone(struct rpc *c, struct rpc_frame *f)
@@ -76,7 +74,6 @@ static void req_gone(struct rpc *c, struct rpc_frame *f)
 
 	load->n--;
 	count(c, r, -(ssize_t)r->size);
-	c->unread -= r->answer;
 	rpc_frame_fini(f);
 	if (r->gone)
 		r->gone(r->arg);
@@ -120,12 +117,8 @@ static void finish(struct rpc *c, struct req *r)
 		req_gone(c, &r->frame);
 		return;
 	}
-	r->answer = rpc_frame_size(&r->frame);
-	c->unread += r->answer;
 	/* what came with it is gone; now the answer's bytes count */
-	if (c->ops->budget)
-		count(c, r, (ssize_t)rpc_frame_size(&r->frame) -
-				    (ssize_t)r->size);
+	count(c, r, (ssize_t)rpc_frame_size(&r->frame) - (ssize_t)r->size);
 	rpc_out_queue(c, &r->frame, r->pub.number);
 }
 

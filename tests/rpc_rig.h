@@ -29,7 +29,7 @@
 #define RIG_IP "127.0.42.1"
 #define RIG_WAIT_S 60
 #define RIG_LOOPS 2
-#define RIG_CONNS_MAX 64
+#define RIG_CONNS_MAX 128
 #define RIG_DEFER_MAX 8192
 #define RIG_CALL_MS 60000
 #define RIG_LARGE (1u << 20)

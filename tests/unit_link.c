@@ -404,7 +404,7 @@ static void times_out(void **state)
 	assert_int_equal(calls[0].err, -EIO);
 	assert_in_range(now_ms() - t, 600, 5000);
 	ft_away();
-	FT_UNTIL(!link_leased(us.link));	/* our end has seen it, too */
+	FT_UNTIL(!link_is_up(us.link));	/* our end has seen it, too */
 	t = now_ms();
 	read_attr(&calls[1], 7);
 	FT_UNTIL(DONE(&calls[1]));
@@ -477,6 +477,28 @@ static void lease_ends(void **state)
 	FT_UNTIL(ft.hellos >= 2);
 	FT_SET((ft.deaf_dgrams = ft.deaf_beats = 0));
 	FT_UNTIL(link_leased(us.link));
+}
+
+/* What is leased may be used until the tracker counts the lease as over, or
+ * hears that it was given up. */
+static void lease_outlasts_the_connection(void **state)
+{
+	uint64_t t;
+
+	(void)state;
+	FT_SET((ft.lease_ms = 2500, ft.heartbeat_ms = 100));
+	start_well(5000);
+	ft_away();
+	FT_UNTIL(!link_is_up(us.link));
+	t = now_ms();
+	assert_true(link_leased(us.link));
+	while (link_leased(us.link) && now_ms() - t < FT_WAIT_MS)
+		usleep(1000);
+	assert_in_range(now_ms() - t, 1000, 2400);
+	assert_int_equal(us.lost, 0);
+	ft_listen();
+	FT_UNTIL(link_leased(us.link));
+	assert_true(us.lost >= 1);
 }
 
 static void tells_what_it_holds(void **state)
@@ -571,7 +593,7 @@ int main(void)
 		T(second_of_the_list), T(refused), T(calls_and_errors),
 		T(sends_again), T(session_lost), T(session_refused),
 		T(times_out), T(change_given_up), T(beats_by_tcp),
-		T(lease_ends),
+		T(lease_ends), T(lease_outlasts_the_connection),
 		T(tells_what_it_holds), T(unknown_chunks),
 		T(revoke_and_drop), T(ends_well),
 	};

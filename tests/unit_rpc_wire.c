@@ -224,6 +224,44 @@ static int is_there(int fd)
 	       errno == EAGAIN;
 }
 
+static void turned_away(struct client *k)
+{
+	client_open(k, &rig);
+	must_wait(&k->down);
+	rpc_unref(k->conn);
+}
+
+/* One member keeps others out as little: it has so many connections, not one
+ * more, and another when one of those has gone.  Another member has its own. */
+static void too_many_of_one_member(void **state)
+{
+	uint64_t away = counter_get(CNT_MEMBERS_AWAY);
+	static struct client k[RPC_MEMBER_MAX], more, other;
+	struct rpc_self us = rig.client;
+
+	(void)state;
+	for (int i = 0; i < RPC_MEMBER_MAX; i++) {
+		client_open(&k[i], &rig);
+		must_wait(&k[i].up);
+	}
+	for (int i = 0; i < 5; i++)
+		turned_away(&more);
+	assert_int_equal(counter_get(CNT_MEMBERS_AWAY), away + 5);
+	rig.client.id++;
+	client_open(&other, &rig);
+	must_wait(&rig.up);
+	rig.client = us;
+	client_close(&k[0]);
+	must_wait(&rig.down);
+	client_open(&k[0], &rig);
+	must_wait(&k[0].up);
+	turned_away(&more);
+	assert_int_equal(counter_get(CNT_MEMBERS_AWAY), away + 6);
+	for (int i = 0; i < RPC_MEMBER_MAX; i++)
+		client_close(&k[i]);
+	client_close(&other);
+}
+
 /* The oldest go, of the address that has the most; a friend gets in, from
  * there too. */
 static void too_many_strangers(void **state)
@@ -430,7 +468,7 @@ static void a_flood_of_bytes(void **state)
 /* Who asks for much and reads nothing: its answers do not fill our memory. */
 static void answers_that_are_not_read(void **state)
 {
-	enum { N = 1000, MOST = RPC_UNREAD_MAX / RIG_LARGE + RPC_FRAME_BUDGET };
+	enum { N = 1000, MOST = RPC_INBOUND_BYTES / RIG_LARGE + RPC_FRAME_BUDGET };
 	static uint8_t got[RPC_HEADER + RIG_LARGE];
 	int asked = 0;
 	struct raw r;
@@ -594,6 +632,7 @@ int main(void)
 		wire_test(garbage),
 		wire_test(silence),
 		wire_test(too_many_strangers),
+		wire_test(too_many_of_one_member),
 		wire_test(who_has_the_key_is_not_sent_away),
 		wire_test(the_listener_goes),
 		wire_test(frames_over_the_limits),

@@ -214,7 +214,7 @@ static int hello_peer(struct core *c, struct req *r, const struct m_hello *m,
 	struct conn *n = r->conn;
 	struct str addr = m->addr.len ? m->addr : str_of(n->ip);
 	struct peer *p;
-	int err;
+	int err, was_live;
 
 	if (s && (s->owner != n->id || s->light))
 		s = NULL;
@@ -228,6 +228,7 @@ static int hello_peer(struct core *c, struct req *r, const struct m_hello *m,
 	n->alone_ms = c->now.ms;
 	end_others(c, n, s);
 	out->resumed = s != NULL;
+	was_live = s && s->live;
 	if (!s)
 		s = session_new(c, n);
 	if (!s) {
@@ -241,6 +242,8 @@ static int hello_peer(struct core *c, struct req *r, const struct m_hello *m,
 		if (leases_open(c->leases, &s->holder, m->open[i]))
 			core_poison(c, -ENOMEM);
 	s->live = 1;
+	/* After a power cut, too, its leases are to be waited for. */
+	c->sync |= !was_live;
 	s->epoch++;
 	s->conn = n->conn;
 	s->heard_ms = c->now.ms;

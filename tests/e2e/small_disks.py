@@ -52,6 +52,7 @@ class Disk:
 class RealDisk(Disk):
     """An ext4 in a file, which can break while it is used."""
     SHUTDOWN, NOTHING_MORE = 0x8004587d, 2      # FS_IOC_SHUTDOWN
+    FREEZE, THAW = 0xc0045877, 0xc0045878       # FIFREEZE, FITHAW
 
     def __init__(self, path, size):
         self.path, self.image = path, path + ".ext4"
@@ -72,6 +73,19 @@ class RealDisk(Disk):
     def read_only(self, yes=True):
         """As the kernel does it when it finds a fault."""
         run("mount", "-o", "remount,abort", self.path)
+
+    @contextlib.contextmanager
+    def stalled(self):
+        """Meanwhile whoever writes waits."""
+        fd = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.ioctl(fd, self.FREEZE, 0)
+            try:
+                yield
+            finally:
+                fcntl.ioctl(fd, self.THAW, 0)
+        finally:
+            os.close(fd)
 
     def dies(self):
         """Every read and write fails from now on."""

@@ -124,6 +124,37 @@ def test_end_without_the_tracker(make_swarm, callers):
     works_alone(a)
 
 
+@pytest.mark.parametrize("how", ["stopped", "killed", "stopped for long"])
+def test_end_at_once_without_the_tracker(make_swarm, how):
+    """When nothing is unsaved, by whichever way, and however long it has been away."""
+    s = make_swarm(peers=4, peer_options=dict(timeout=30))
+    for n, p in enumerate(s.peers):
+        with open(p.path(f"f{n}"), "w") as f:
+            f.write("x" * 100000)
+        assert set(os.listdir(p.mnt)) >= {f"f{n}"} and os.statvfs(p.mnt).f_bsize
+    a, b, c, d = s.peers
+
+    def all_end():
+        time.sleep(12 if "long" in how else 1.2)
+        for p, argv in (a, ["umount"]), (b, ["fusermount3", "-u"]), (c, None), (d, ["umount", "-l"]):
+            began = time.monotonic()
+            if argv:
+                run(*argv, p.mnt, timeout=25)
+            else:
+                p.proc.send_signal(signal.SIGTERM)
+            assert p.proc.wait(25) == 0
+            assert time.monotonic() - began < 2 * SLOWER, argv
+            assert "not saved" not in p.read_log()
+            p.proc = None
+    if how == "killed":
+        s.kill_tracker()
+        all_end()
+        s.start_tracker()
+    else:
+        with frozen(s.tracker):
+            all_end()
+
+
 # --------------------------------------------------------------- dead mounts
 
 def test_dead_mounts_on_top_of_each_other(make_swarm):

@@ -3,6 +3,8 @@ import concurrent.futures
 import errno
 import os
 import shutil
+import socket
+import stat
 import time
 
 import pytest
@@ -387,3 +389,37 @@ def test_cached_copies_are_no_reason_to_refuse(make_swarm):
     wait_for(lambda: s.status()["under_replicated_chunks"] == 0, "every chunk's copies")
     st = os.statvfs(s.peers[0].mnt)
     assert (st.f_blocks - st.f_bfree) * st.f_frsize < 33 * MIB
+
+
+def test_a_full_disk_is_said_though_the_log_is_on_it(make_swarm, disks, tmp_path):
+    """What the log has no room for goes to the system's log; it has the rest of the story afterwards."""
+    dev = tmp_path / "dev"
+    dev.mkdir()
+    syslog = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    syslog.settimeout(20 * SLOWER)
+    syslog.bind(str(dev / "log"))
+    for name in "null", "urandom":
+        os.mknod(dev / name, 0o666 | stat.S_IFCHR, os.stat(f"/dev/{name}").st_rdev)
+    s = make_swarm(peers=1)
+    disk = Disk(f"{s.dir}/full", "64M")
+    disks.append(disk)
+    s.prefix = ["unshare", "-m", "sh", "-c", f'mount --bind {dev} /dev && exec "$@"', "sh"]
+    lender, = s.add_lenders(1, store=f"{disk.path}/store", log=f"{disk.path}/log")
+    lender.log = f"{disk.path}/log"
+    s.prefix = []
+    disk.fill()
+    with open(lender.log, "ab", buffering=0) as f, pytest.raises(OSError):
+        for _ in range(4097):           # the rest of its last page
+            f.write(b".")
+    data = os.urandom(4 * MIB)
+    put(s.peers[0].path("f"), data)
+    lines = [""]
+    wait_for(lambda: "its disk is full" in lines[-1] or lines.append(syslog.recv(4096).decode()), "it to be said", 20)
+    line = lines[-1]
+    assert line.startswith("<28>psppeerd["), line
+    disk.make_room()
+    wait_for(lambda: said(lender.read_log(), "can be written again"), "it to be said in its log", 30)
+    assert said(lender.read_log(), "could not be written here"), lender.read_log()
+    assert content(s.peers[0].path("f")) == data
+    lender.stop()
+    syslog.close()

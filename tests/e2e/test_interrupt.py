@@ -177,7 +177,7 @@ def test_write_that_waits_for_room(make_swarm, callers):
             stuck(c.gone())
             c.signal(signal.SIGINT)
             written = int(c.says(SECOND))
-            assert 50 <= written <= 90
+            assert 25 <= written <= 40     # half of the memory
         assert c.over(60) == (0, [])
         size = os.path.getsize(a.path(name))
         # a plain write that was interrupted may be there or not

@@ -1,7 +1,6 @@
 """A mount's memory is bounded by what it is given: measure_memory.py in small.
 
-With memory=32M: chunks in memory and whatever is under way share these, but for dirty data, of which there may always
-be 64 MiB; 16 MiB of blocks are kept for reuse; 32 MiB are for all else (the programs themselves, threads, the
+With memory=32M: chunks in memory and whatever is under way share these, half of them dirty data at most; 16 MiB of blocks are kept for reuse; 32 MiB are for all else (the programs themselves, threads, the
 requests of the kernel, tables).
 """
 from measure_memory import MIB, copy_in_and_out
@@ -9,7 +8,7 @@ from swarm import BUILD, sanitize
 
 import pytest
 
-MOST = (64 + 32 + 16 + 32) * MIB
+MOST = (32 + 16 + 32) * MIB
 
 
 @pytest.mark.skipif(sanitize.slower(BUILD) > 1, reason="a sanitizer has memory of its own")

@@ -1,9 +1,9 @@
 """Peers that are gone, and a tracker that is away: what goes on, what waits, and that nothing is done twice.
 
 A holder that was killed (its machine answers: connection refused) delays nobody, the other copy is there.  While the
-tracker is away a call that needs it waits up to timeout= and then fails with EIO.  While it is only silent, what is
-leased and cached is still answered, by name and by an open file, until the lease (10 s) ends; an open is not, the
-tracker counts those; and with a connection that broke the leases end at once.  When it is back in time the call goes on, as if nothing had been; it was done
+tracker is away a call that needs it waits up to timeout= and then fails with EIO.  What is leased and cached is still
+answered, by name and by an open file, until the lease (10 s) ends; an open is not, the tracker counts those.  A tracker
+that has started anew waits for those leases, too, until the mount is back or they end.  When it is back in time the call goes on, as if nothing had been; it was done
 once, however often it was sent.
 """
 import concurrent.futures
@@ -16,7 +16,8 @@ import time
 import pytest
 
 from callers import frozen
-from swarm import SLOWER, wait_for
+from swarm import SLOWER, run, wait_for
+from test_get import slow_swarm
 
 MIB = 1 << 20
 AT_ONCE = 0.5 * SLOWER
@@ -189,7 +190,8 @@ def test_changes_that_wait_too_long(make_swarm, pool, how):
     assert done(b.path("again")) == ALL_DONE
 
 
-def test_what_is_leased_is_answered_without_the_tracker(make_swarm):
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_what_is_leased_is_answered_without_the_tracker(make_swarm, how):
     s = make_swarm(peers=2, peer_options=dict(timeout=TIMEOUT))
     a, b = s.peers
     data = os.urandom(3 * MIB)
@@ -202,16 +204,55 @@ def test_what_is_leased_is_answered_without_the_tracker(make_swarm):
         assert os.stat(a.path("f")).st_size == os.fstat(fd).st_size == len(data)
         assert os.pread(fd, len(data), 0) == data
     look()
-    with frozen(s.tracker):
+    with away(s, how):
         gone = time.monotonic()
         looks = 0
         while time.monotonic() - gone < LEASE / 2:
             assert code_of(look)[0] == 0
             looks += 1
             time.sleep(0.1)
-        assert looks > 5
+        assert looks > 5 and time.monotonic() - gone < LEASE / 2 + 1
         time.sleep(max(0, gone + LEASE + 1 - time.monotonic()))
         code, secs = code_of(os.stat, a.path("f"))
         assert code == errno.EIO and secs < (TIMEOUT + 2) * SLOWER
     wait_for(lambda: code_of(look)[0] == 0, "the tracker to be back", 15)
     os.close(fd)
+
+
+def cut_off(s, addr):
+    """What it sends to the tracker's port is lost."""
+    done = run(*s.prefix, "nft", f"add table ip t; add chain ip t o {{ type filter hook output priority 0; }}; "
+               f"add rule ip t o ip saddr {addr} ip daddr 127.0.0.1 drop", check=False)
+    if done.returncode:
+        pytest.skip("nft does not work here: " + done.stderr)
+
+
+def test_a_tracker_that_starts_anew_waits_for_leases(pool):
+    """A mount that cannot reach it shows what it has cached, and no change returns elsewhere meanwhile."""
+    with slow_swarm(peers=2, peer_options=dict(timeout=40)) as s:
+        a, b = s.peers
+        with open(b.path("f"), "w") as f:
+            f.write("old")
+        fd = os.open(a.path("f"), os.O_RDONLY)
+        seen = []                       # (when it began, size)
+
+        def look():
+            began = time.monotonic()
+            seen.append((began, os.stat(a.path("f")).st_size, os.pread(fd, 100, 0)))
+        look()
+        cut_off(s, a.addr)
+        gone = time.monotonic()
+        s.kill_tracker()
+        s.start_tracker()
+        change = pool.submit(os.truncate, b.path("f"), 1)
+        looking = pool.submit(lambda: [look() or time.sleep(0.02) for _ in iter(change.done, True)])
+        change.result(30 * SLOWER)
+        changed = time.monotonic()
+        run(*s.prefix, "nft", "delete table ip t")
+        looking.result(30 * SLOWER)
+        look()
+        os.close(fd)
+        assert changed - gone > LEASE / 2, "it did not wait for the lease"
+        assert sum(size == 3 for at, size, _ in seen if gone + 1 < at < changed) > 5, "it showed nothing meanwhile"
+        assert {(size, text) for _, size, text in seen[-1:]} == {(1, b"o")}
+        assert all((size, text) == (1, b"o") for at, size, text in seen if at > changed)
