@@ -202,7 +202,7 @@ class Swarm:
         self.key = f"{self.dir}/swarm.key"
         self.tracker_args = list(tracker_args)
         self.prefix = list(prefix)      # e.g. to run inside a network namespace
-        self.tracker = None
+        self.tracker = self.prepared = None
         self.peers = []
         self.lenders = []
         self.lent = 0                   # lenders ever added
@@ -221,12 +221,26 @@ class Swarm:
     def __exit__(self, kind, *_):
         self.close(check=kind is None)
 
-    def start_tracker(self):
-        argv = [*self.prefix, program("psptrackerd"), "--foreground", "--listen", self.tracker_addr,
+    def tracker_argv(self):
+        return [*self.prefix, program("psptrackerd"), "--foreground", "--listen", self.tracker_addr,
                 "--data", f"{self.dir}/tracker", "--key", self.key,
                 "--log", f"{self.dir}/tracker.log", *self.tracker_args]
-        self.tracker = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=open(f"{self.dir}/tracker.log", "ab"))
+
+    def prepare_tracker(self):
+        """A process that becomes the tracker at the next start_tracker().  For when a thread of ours may have a file
+        of a mount open then: a child would close it first, and wait for the tracker that it is to be."""
+        self.prepared = subprocess.Popen(["sh", "-c", 'read -r _ && exec "$@" < /dev/null', "sh", *self.tracker_argv()],
+                                         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                                         stderr=open(f"{self.dir}/tracker.log", "ab"))
+
+    def start_tracker(self):
+        if self.prepared:
+            self.tracker, self.prepared = self.prepared, None
+            with self.tracker.stdin as go:
+                go.write(b"\n")
+        else:
+            self.tracker = subprocess.Popen(self.tracker_argv(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                            stderr=open(f"{self.dir}/tracker.log", "ab"))
 
         def answers():
             assert self.tracker.poll() is None, open(f"{self.dir}/tracker.log").read()
@@ -297,6 +311,9 @@ class Swarm:
                 faults.append(e)
         elif self.tracker and self.tracker.returncode not in (0, -signal.SIGKILL):
             faults.append(AssertionError(f"the tracker had ended with {self.tracker.returncode}"))
+        if self.prepared:
+            self.prepared.stdin.close()
+            self.prepared.wait(10)
         for p in self.peers:
             if mounted(p.mnt):
                 run("umount", "-l", p.mnt, check=False)

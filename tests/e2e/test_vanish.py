@@ -137,6 +137,7 @@ def test_changes_under_way_when_the_tracker_is_killed(make_swarm, pool):
     rng = random.Random(int(os.environ.get("PSPFS_SEED", "7")))
     for n in range(12):
         top = directory(a.path(f"d{n}"))
+        s.prepare_tracker()
         calls = {name: pool.submit(fn, f"{top}/{name}") for name, fn in CHANGES.items()}
         time.sleep(rng.random() * 0.004)
         s.kill_tracker()
