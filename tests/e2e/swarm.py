@@ -225,22 +225,26 @@ class Swarm:
     def __exit__(self, kind, *_):
         self.close(check=kind is None)
 
+    def tracker_argv(self):
+        return [*self.prefix, program("psptrackerd"), "--foreground", "--listen", self.tracker_addr,
+                "--data", f"{self.dir}/tracker", "--key", self.key,
+                "--log", f"{self.dir}/tracker.log", *self.tracker_args]
+
     def prepare_tracker(self):
         """A process that becomes the tracker at the next start_tracker().  For when a thread of ours may have a file
         of a mount open then: a child would close it first, and wait for the tracker that it is to be."""
-        argv = [*self.prefix, program("psptrackerd"), "--foreground", "--listen", self.tracker_addr,
-                "--data", f"{self.dir}/tracker", "--key", self.key,
-                "--log", f"{self.dir}/tracker.log", *self.tracker_args]
-        self.prepared = subprocess.Popen(["sh", "-c", 'read -r _ && exec "$@" < /dev/null', "sh", *argv],
+        self.prepared = subprocess.Popen(["sh", "-c", 'read -r _ && exec "$@" < /dev/null', "sh", *self.tracker_argv()],
                                          stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
                                          stderr=open(f"{self.dir}/tracker.log", "ab"))
 
     def start_tracker(self):
-        if not self.prepared:
-            self.prepare_tracker()
-        self.tracker, self.prepared = self.prepared, None
-        with self.tracker.stdin as go:
-            go.write(b"\n")
+        if self.prepared:
+            self.tracker, self.prepared = self.prepared, None
+            with self.tracker.stdin as go:
+                go.write(b"\n")
+        else:
+            self.tracker = subprocess.Popen(self.tracker_argv(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                            stderr=open(f"{self.dir}/tracker.log", "ab"))
 
         def answers():
             assert self.tracker.poll() is None, open(f"{self.dir}/tracker.log").read()

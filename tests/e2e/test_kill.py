@@ -200,7 +200,7 @@ class Killer:
     def start_in_vain(self, kind, k, secs):
         """Killed while it starts."""
         s = self.swarm
-        argv = s.tracker.args if kind == "tracker" else s.peers[k].argv() if kind == "mount" else s.lenders[k].proc.args
+        argv = s.tracker_argv() if kind == "tracker" else s.peers[k].argv() if kind == "mount" else s.lenders[k].proc.args
         p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(secs)
         p.kill()
