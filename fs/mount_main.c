@@ -278,9 +278,9 @@ static int finish(struct mount *m)
 	}
 	files_free(m->files);
 	peer_stop(m->peer);
-	kernel_free(m->kernel);
 	loop_free(m->loop);
 	ops_free(m->ops);
+	kernel_free(m->kernel);	/* their threads tell it what is gone */
 	refresher_free(m->refresher);
 	aborter_free(m->aborter);
 	return err;
