@@ -14,9 +14,15 @@
 int fetch_new(struct fetch **out, const struct parts *p)
 {
 	struct fetch *ft = calloc(1, sizeof(*ft));
+	int err;
 
 	if (!ft)
 		return -ENOMEM;
+	err = pool_new(&ft->keeper, "keep", 1);
+	if (err) {
+		free(ft);
+		return err;
+	}
 	ft->parts = p;
 	gate_init(&ft->gate);
 	pthread_mutex_init(&ft->lock, NULL);
@@ -34,6 +40,7 @@ void fetch_free(struct fetch *ft)
 	if (!ft)
 		return;
 	gate_fini(&ft->gate);
+	pool_free(ft->keeper);
 	pthread_mutex_destroy(&ft->lock);
 	free(ft);
 }

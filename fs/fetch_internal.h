@@ -22,6 +22,7 @@
 #include "fetch.h"
 #include "gate.h"
 #include "parts.h"
+#include "pool.h"
 #include "source.h"
 #include "table.h"
 
@@ -40,6 +41,7 @@ STAILQ_HEAD(fetch_waiters, fetch_waiter);
 
 struct fetch {
 	const struct parts *parts;	/* fixed after start */
+	struct pool *keeper;		/* one thread; fixed after start */
 	struct gate gate;		/* flights, copies being kept, parts */
 
 	pthread_mutex_t lock;

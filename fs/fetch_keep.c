@@ -2,8 +2,9 @@
  * fetch_keep -- what was fetched from a peer is kept and announced, so that
  * every reader becomes a source.
  *
- * Only as far as the disk keeps up: while FETCH_KEEP_BYTES are being written a
- * chunk is not kept.  One that replaces a corrupt copy is kept as what that was.
+ * Only as far as one thread keeps up, beside those who are waited for: while
+ * FETCH_KEEP_BYTES are being written a chunk is not kept.  One that replaces a
+ * corrupt copy is, and as what that was.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -49,12 +50,12 @@ static void write_copy(struct pool_work *w)
 	gate_leave(&ft->gate);
 }
 
-static int may_keep(struct fetch *ft, uint32_t len)
+static int may_keep(struct fetch *ft, uint32_t len, int must)
 {
 	int may;
 
 	pthread_mutex_lock(&ft->lock);
-	may = !ft->keeping || ft->keeping + len <= FETCH_KEEP_BYTES;
+	may = must || !ft->keeping || ft->keeping + len <= FETCH_KEEP_BYTES;
 	ft->keeping += may ? len : 0;
 	pthread_mutex_unlock(&ft->lock);
 	return may;
@@ -65,7 +66,7 @@ void fetch_keep(struct flight *f, struct buf *buf)
 	struct fetch *ft = f->fetch;
 	struct keep *k;
 
-	if (!may_keep(ft, f->want.chunk.len))
+	if (!may_keep(ft, f->want.chunk.len, f->spoilt))
 		return;
 	k = calloc(1, sizeof(*k));
 	if (!k) {
@@ -82,5 +83,5 @@ void fetch_keep(struct flight *f, struct buf *buf)
 	k->kind = f->spoilt ? (enum copy_kind)f->spoilt : COPY_CACHED;
 	k->buf = buf_ref(buf);
 	k->work.fn = write_copy;
-	pool_run(ft->parts->pool, &k->work);
+	pool_run(ft->keeper, &k->work);
 }
