@@ -18,7 +18,7 @@ int fetch_new(struct fetch **out, const struct parts *p)
 
 	if (!ft)
 		return -ENOMEM;
-	err = pool_new(&ft->keeper, "keep", 1);
+	err = fetch_keep_start(ft);
 	if (err) {
 		free(ft);
 		return err;

@@ -30,6 +30,7 @@
 #define FETCH_LOOK_MS 100	/* between looks at who was asked */
 #define FETCH_RELAY UINT32_MAX	/* as the number of a source: the tracker */
 #define FETCH_KEEP_BYTES (16u << 20)	/* of cached copies being written */
+#define FETCH_KEEP_NICE 10
 
 struct fetch_waiter {
 	STAILQ_ENTRY(fetch_waiter) next;
@@ -109,6 +110,7 @@ void attempt_free(struct attempt *a);
 void fetch_report_bad(struct fetch *ft, uint64_t chunk, uint32_t num);
 
 /* fetch_keep.c */
+int fetch_keep_start(struct fetch *ft);	/* 0 or -errno */
 void fetch_keep(struct flight *f, struct buf *buf);
 
 #endif

@@ -2,7 +2,7 @@
  * fetch_keep -- what was fetched from a peer is kept and announced, so that
  * every reader becomes a source.
  *
- * Only as far as one thread keeps up, beside those who are waited for: while
+ * Only as far as one thread keeps up with what the machine has left: while
  * FETCH_KEEP_BYTES are being written a chunk is not kept.  One that replaces a
  * corrupt copy is, and as what that was.
  */
@@ -10,6 +10,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "container.h"
 #include "fetch_internal.h"
@@ -48,6 +50,31 @@ static void write_copy(struct pool_work *w)
 	kept(ft, k->meta.len);
 	free(k);
 	gate_leave(&ft->gate);
+}
+
+/* The machine is first for those who wait.  Of this thread alone, on Linux;
+ * it works without, too. */
+static void stand_back(struct pool_work *w)
+{
+	(void)setpriority(PRIO_PROCESS, (id_t)gettid(), FETCH_KEEP_NICE);
+	free(w);
+}
+
+int fetch_keep_start(struct fetch *ft)
+{
+	struct pool_work *w = calloc(1, sizeof(*w));
+	int err;
+
+	if (!w)
+		return -ENOMEM;
+	err = pool_new(&ft->keeper, "keep", 1);
+	if (err) {
+		free(w);
+		return err;
+	}
+	w->fn = stand_back;
+	pool_run(ft->keeper, w);
+	return 0;
 }
 
 static int may_keep(struct fetch *ft, uint32_t len, int must)
