@@ -44,23 +44,37 @@ static struct refusal *find_or_add(struct upload *u, uint32_t num)
 		return NULL;
 	r->num = num;
 	HASH_ADD(hh, u->refusals, num, sizeof(r->num), r);
-	return r;
+	if (TABLE_ADDED(r))
+		return r;
+	free(r);
+	return NULL;
 }
 
-void upload_refused(struct upload *u, uint32_t num, int err)
+/* @n puts were not taken.  Is that to be said, since it begins? */
+static int note(struct upload *u, uint32_t num, uint32_t n, uint64_t until_ms)
 {
-	char name[ADDR_TEXT_MAX];
 	struct refusal *r;
 	int begins = 1;
 
 	pthread_mutex_lock(&u->lock);
 	r = find_or_add(u, num);
-	if (r)
+	if (r) {
 		begins = spell_bad(&r->spell);
-	if (r && (err == -ENOSPC || err == -EROFS))
-		r->until_ms = now_ms() + UPLOAD_AVOID_MS;
+		while (--n)
+			(void)spell_bad(&r->spell);
+		if (until_ms)
+			r->until_ms = until_ms;
+	}
 	pthread_mutex_unlock(&u->lock);
-	if (begins)
+	return begins;
+}
+
+void upload_refused(struct upload *u, uint32_t num, int err)
+{
+	int is_full = err == -ENOSPC || err == -EROFS;
+	char name[ADDR_TEXT_MAX];
+
+	if (note(u, num, 1, is_full ? now_ms() + UPLOAD_AVOID_MS : 0))
 		log_warn("%s does not store chunks (%s): asking for another "
 			 "peer", peers_name(u->parts->peers, num, name),
 			 strerror(-err));
@@ -85,20 +99,11 @@ void upload_taken(struct upload *u, uint32_t num)
 void upload_silent(struct upload *u, uint32_t num, uint32_t n)
 {
 	char name[ADDR_TEXT_MAX];
-	struct refusal *r;
-	int begins = 1;
 
-	pthread_mutex_lock(&u->lock);
-	r = find_or_add(u, num);
-	if (r)
-		begins = spell_bad(&r->spell);
-	while (r && --n)
-		(void)spell_bad(&r->spell);
-	pthread_mutex_unlock(&u->lock);
-	if (begins)
-		log_warn("%s says nothing since %d s: asking for another peer "
-			 "to store chunks", peers_name(u->parts->peers, num,
-						       name),
+	if (note(u, num, n, 0))
+		log_warn("%s has said nothing for %d s: asking for another "
+			 "peer to store chunks",
+			 peers_name(u->parts->peers, num, name),
 			 UPLOAD_MUTE_MS / 1000);
 }
 
