@@ -30,6 +30,7 @@
 #define FETCH_LOOK_MS 100	/* between looks at who was asked */
 #define FETCH_RELAY UINT32_MAX	/* as the number of a source: the tracker */
 #define FETCH_KEEP_BYTES (16u << 20)	/* of cached copies being written */
+#define FETCH_NOTED_MAX 256	/* further ones */
 #define FETCH_KEEP_NICE 10
 
 struct fetch_waiter {
@@ -49,7 +50,8 @@ struct fetch {
 	/* guarded by lock */
 	struct flight *flights;		/* uthash by id */
 	struct source_budget budget;
-	uint64_t keeping;	/* bytes; one copy at least is kept */
+	uint64_t keeping;	/* bytes that wait for the keeper */
+	unsigned noted;		/* chunks of which only the ids do */
 };
 
 struct flight {

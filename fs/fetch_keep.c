@@ -2,9 +2,10 @@
  * fetch_keep -- what was fetched from a peer is kept and announced, so that
  * every reader becomes a source.
  *
- * Only as far as one thread keeps up with what the machine has left: while
- * FETCH_KEEP_BYTES are being written a chunk is not kept.  One that replaces a
- * corrupt copy is, and as what that was.
+ * By one thread, with what the machine has left.  While FETCH_KEEP_BYTES wait
+ * for it, further chunks are only noted: when their turn comes they are kept
+ * if the memory cache still has them.  What replaces a corrupt copy is always
+ * kept, and as what that was.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -21,33 +22,66 @@ struct keep {
 	struct pool_work work;
 	struct fetch *fetch;
 	struct chunk_meta meta;
-	struct buf *buf;
+	struct buf *buf;	/* NULL: only noted */
 	enum copy_kind kind;
 };
 
-static void kept(struct fetch *ft, uint32_t len)
+enum wait { WAIT_NOT, WAIT_NOTED, WAIT_WHOLE };
+
+/* What waits grows by a chunk: how may it? */
+static enum wait may_wait(struct fetch *ft, uint32_t len, int must)
+{
+	enum wait may = WAIT_NOT;
+
+	pthread_mutex_lock(&ft->lock);
+	if (must || !ft->keeping || ft->keeping + len <= FETCH_KEEP_BYTES) {
+		ft->keeping += len;
+		may = WAIT_WHOLE;
+	} else if (ft->noted < FETCH_NOTED_MAX) {
+		ft->noted++;
+		may = WAIT_NOTED;
+	}
+	pthread_mutex_unlock(&ft->lock);
+	return may;
+}
+
+static void waits_no_more(struct fetch *ft, uint32_t len, enum wait was)
 {
 	pthread_mutex_lock(&ft->lock);
-	ft->keeping -= len;
+	if (was == WAIT_NOTED)
+		ft->noted--;
+	else if (was == WAIT_WHOLE)
+		ft->keeping -= len;
 	pthread_mutex_unlock(&ft->lock);
 }
 
-static void write_copy(struct pool_work *w)
+static void write_copy(struct keep *k, const struct buf *b)
 {
-	struct keep *k = container_of(w, struct keep, work);
 	struct fetch *ft = k->fetch;
 	uint64_t id = k->meta.chunk;
 	int err, kind;
 
-	err = store_put(ft->parts->store, &k->meta, k->buf->data, k->kind, 0);
+	err = store_put(ft->parts->store, &k->meta, b->data, k->kind, 0);
 	if (err && err != -ENOSPC)
 		log_warn("chunk %016" PRIx64 " cannot be kept here: %s", id,
 			 strerror(-err));
 	kind = err ? 0 : store_has(ft->parts->store, id);
 	if (kind)
 		link_have(ft->parts->link, id, (enum copy_kind)kind);
-	buf_unref(k->buf);
-	kept(ft, k->meta.len);
+}
+
+static void on_turn(struct pool_work *w)
+{
+	struct keep *k = container_of(w, struct keep, work);
+	struct fetch *ft = k->fetch;
+	struct buf *b = k->buf;
+
+	if (!b && !gate_is_shut(&ft->gate))
+		b = cache_get(ft->parts->cache, k->meta.chunk);
+	if (b && b->len == k->meta.len)
+		write_copy(k, b);
+	buf_unref(b);
+	waits_no_more(ft, k->meta.len, k->buf ? WAIT_WHOLE : WAIT_NOTED);
 	free(k);
 	gate_leave(&ft->gate);
 }
@@ -77,27 +111,14 @@ int fetch_keep_start(struct fetch *ft)
 	return 0;
 }
 
-static int may_keep(struct fetch *ft, uint32_t len, int must)
-{
-	int may;
-
-	pthread_mutex_lock(&ft->lock);
-	may = must || !ft->keeping || ft->keeping + len <= FETCH_KEEP_BYTES;
-	ft->keeping += may ? len : 0;
-	pthread_mutex_unlock(&ft->lock);
-	return may;
-}
-
 void fetch_keep(struct flight *f, struct buf *buf)
 {
 	struct fetch *ft = f->fetch;
-	struct keep *k;
+	enum wait may = may_wait(ft, f->want.chunk.len, f->spoilt);
+	struct keep *k = may == WAIT_NOT ? NULL : calloc(1, sizeof(*k));
 
-	if (!may_keep(ft, f->want.chunk.len, f->spoilt))
-		return;
-	k = calloc(1, sizeof(*k));
 	if (!k) {
-		kept(ft, f->want.chunk.len);
+		waits_no_more(ft, f->want.chunk.len, may);
 		return;
 	}
 	gate_enter_more(&ft->gate);
@@ -108,7 +129,7 @@ void fetch_keep(struct flight *f, struct buf *buf)
 	};
 	memcpy(k->meta.md5, f->want.chunk.md5, MD5_LEN);
 	k->kind = f->spoilt ? (enum copy_kind)f->spoilt : COPY_CACHED;
-	k->buf = buf_ref(buf);
-	k->work.fn = write_copy;
+	k->buf = may == WAIT_NOTED ? NULL : buf_ref(buf);
+	k->work.fn = on_turn;
 	pool_run(ft->keeper, &k->work);
 }
