@@ -100,7 +100,7 @@ def test_what_a_silent_peer_was_given_is_given_to_another(make_swarm):
         for n in range(16):
             for c in s.info(a.path(f"f{n}"))["chunks"]:
                 assert a.addr in str(c["holders"]) and other.addr in str(c["holders"]), c
-    assert a.read_log().count("says nothing") == 1
+    assert a.read_log().count("has said nothing") == 1
     assert a.read_log().count("asking for another") == 1, a.read_log()
     wait_for(lambda: state_of(s, silent.addr) == "active", "it to be back", 15)
     wait_for(lambda: s.status()["under_replicated_chunks"] == 0, "every chunk's copies", 30)

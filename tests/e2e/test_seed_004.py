@@ -246,7 +246,9 @@ def test_fifty_that_ask_at_once_cause_one_broadcast(make_swarm):
     c = relay(s)
     chunks = len(s.info("/f")["chunks"])
     assert c["relay_broadcasts"] - before["relay_broadcasts"] == chunks
-    assert c["relay_requests"] - before["relay_requests"] == 50 * chunks
+    asked = c["relay_requests"] - before["relay_requests"]
+    # a program that is made slow may be asked again
+    assert asked == 50 * chunks or asked > 50 * chunks and SLOWER > 1
     all_have(s, peers, "/f", data)
 
 
