@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from swarm import SLOWER, Swarm, run, same_trees, wait_for
+from liar import between
+from swarm import SLOWER, same_trees, wait_for
 
 SLOT = 512 * 1024
 
@@ -232,37 +233,17 @@ def test_a_slot_too_full_for_all_writers(make_swarm):
 def test_flipped_byte_in_transit():
     """A byte flipped between two peers: TLS drops the connection, the chunk is
     sent again, and both ends have the right bytes."""
-    ns = f"pspfs-flip-{os.getpid()}"
-    if run("ip", "netns", "add", ns, check=False).returncode:
-        pytest.skip("cannot make a network namespace here")
-    proxy = None
-    try:
-        run("ip", "-n", ns, "link", "set", "lo", "up")
-        prefix = ["nsenter", f"--net=/run/netns/{ns}"]
-        with Swarm(peers=1, prefix=prefix) as s:
-            rules = (f"add table ip t; add chain ip t o {{ type nat hook output priority -100; }}; "
-                     f"add rule ip t o ip saddr != 127.0.0.99 ip daddr 127.0.0.12 tcp dport {s.port + 1} "
-                     f"redirect to :{s.port + 1000}")
-            done = run(*prefix, "nft", rules, check=False)
-            if done.returncode:
-                pytest.skip("nft does not work here: " + done.stderr)
-            here = os.path.dirname(os.path.abspath(__file__))
-            proxy = subprocess.Popen([*prefix, "/usr/bin/python3", f"{here}/flip_proxy.py", str(s.port + 1000),
-                                      "127.0.0.12", str(s.port + 1), "300000"], stdout=subprocess.PIPE, text=True)
-            assert proxy.stdout.readline() == "ready\n"
-            s.add_peer()
-            a, b = s.peers
-            data = os.urandom(8 * SLOT)
-            open(a.path("f"), "wb").write(data)
-            assert open(b.path("f"), "rb").read() == data
-            proxy.terminate()
-            out = proxy.communicate(timeout=10)[0]
-            assert "flipped" in out, "the proxy saw no traffic"
-            wait_for(lambda: s.status()["under_replicated_chunks"] == 0, "both copies", 30)
-            wait_for(lambda: s.counter("chunks_resent") >= 1, "the counter", 10)
-            assert "asking for another peer" not in a.read_log()
-    finally:
-        if proxy and proxy.poll() is None:
-            proxy.kill()
-            proxy.wait(10)
-        run("ip", "netns", "del", ns, check=False)
+    here = os.path.dirname(os.path.abspath(__file__))
+
+    def argv(s):
+        return ["/usr/bin/python3", f"{here}/flip_proxy.py", str(s.port + 1000), "127.0.0.12", str(s.port + 1), "300000"]
+    with between(1, argv) as (s, cut):
+        s.add_peer()
+        a, b = s.peers
+        data = os.urandom(8 * SLOT)
+        open(a.path("f"), "wb").write(data)
+        assert open(b.path("f"), "rb").read() == data
+        assert "flipped" in cut(), "the proxy saw no traffic"
+        wait_for(lambda: s.status()["under_replicated_chunks"] == 0, "both copies", 30)
+        wait_for(lambda: s.counter("chunks_resent") >= 1, "the counter", 10)
+        assert "asking for another peer" not in a.read_log()
