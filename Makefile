@@ -138,7 +138,7 @@ help:
 	@echo "make check-model OPS=100000 SEEDS='1 2'   all calls at random, against a model of POSIX"
 	@echo "make check-mounts  ROUNDS=10000 of each kind of change on three mounts: no stale answer"
 	@echo "make fuzz      libFuzzer on every decoder, FUZZ_S=60 seconds each; TARGET=name for one"
-	@echo "make lint      compile with -Werror, cppcheck, included-folder rules"
+	@echo "make lint      two compilers with -Werror, cppcheck, included-folder rules"
 	@echo "make bench     the parts beside their ceilings; ONLY=md5 for one of them"
 	@echo "make bench-memory  what a peer takes that copies 4 GiB, and a tracker with a million files"
 	@echo "make install   into DESTDIR/PREFIX, mount.pspfs also where mount(8) looks"
@@ -305,6 +305,8 @@ CPPCHECK = cppcheck --quiet -j2 --std=c11 --inline-suppr --error-exitcode=1 \
 
 lint:
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) BUILD=$(BUILD)-lint CFLAGS="-O2 -Werror" all
+	$(Q)for dir in net fs tracker; do $(CLANG) -fsyntax-only -std=gnu11 -Werror $(WARN) $(CPPFLAGS) -I$$dir \
+		$$dir/*.c || exit 1; done
 	$(Q)! grep -nE '#include "([^"]*/)' -r net fs tracker include --include=*.[ch]
 	$(Q)! grep -n '#include <uthash.h>' -r net fs tracker --include=*.[ch]
 	$(Q)$(CPPCHECK) -Iinclude -Inet net

@@ -269,7 +269,8 @@ static int admit_rare(struct log_rare *r, uint64_t now, uint64_t hash)
 }
 
 /* Without whatever could move a terminal's cursor. */
-static void format(char text[TEXT_LEN], const char *fmt, va_list ap)
+static void __attribute__((format(printf, 2, 0)))
+format(char text[TEXT_LEN], const char *fmt, va_list ap)
 {
 	vsnprintf(text, TEXT_LEN, fmt, ap);
 	for (char *p = text; *p; p++)

@@ -126,7 +126,7 @@ def fill(s, files):
             os.close(fd)
     s.start_tracker()
     for p in s.peers:
-        p.start()
+        p.start(secs=120)       # it reads the directories of its store first
 
 
 def tracker(args):

@@ -119,10 +119,10 @@ class Peer:
         return [*self.swarm.prefix, program("mount.pspfs"), self.swarm.tracker_addr, self.mnt,
                 "--foreground", "--log", self.log, "-o", text]
 
-    def start(self):
+    def start(self, secs=20):
         self.proc = subprocess.Popen(self.argv(), stdin=subprocess.DEVNULL,
                                      stdout=subprocess.DEVNULL, stderr=open(self.log, "ab"))
-        wait_for(lambda: alive_mount(self.mnt) or self.proc.poll() is not None, f"mount {self.mnt}")
+        wait_for(lambda: alive_mount(self.mnt) or self.proc.poll() is not None, f"mount {self.mnt}", secs)
         assert self.proc.poll() is None, self.read_log()
         return self
 
