@@ -245,8 +245,9 @@ def hello(role, guest):
 
 
 class Members:
-    """With the key: "rate" things a second.  "role", "id": of the victim; "chunks":
-    that it has; "dir": a large directory; "unread": how many requests are made of which no answer is read."""
+    """With the key: "rate" things a second.  "role", "id": of the victim; "source": an address to come from;
+    "chunks": that it has; "dir": a large directory; "unread": how many requests are made of which no answer is
+    read."""
 
     def __init__(self, a):
         self.a, self.at = a, (a["ip"], a["port"])
@@ -255,7 +256,7 @@ class Members:
 
     def join(self, guest=False, to_role=None, patience=1):
         """A connection through the handshake, and a session where there are any."""
-        s = socket.create_connection(self.at, 5)
+        s = socket.create_connection(self.at, 5, (self.a.get("source", ""), 0))
         s.settimeout(None)
         for opt in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             s.setsockopt(socket.SOL_SOCKET, opt, struct.pack("ll", int(patience), int(patience % 1 * 1e6)))

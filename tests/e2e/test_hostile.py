@@ -49,10 +49,12 @@ def share(swarm, peer, name, size, chunk_size):
 
 
 def idlers(swarm):
-    """Connections with the key that say too little: no hello, a frame that does not go on."""
+    """Connections with the key that say too little: no hello, a frame that does not go on.  From an address of
+    their own: their end, whenever it comes, is not the line of test_members, which is written once a minute."""
     for name, beginning in ("tracker", b""), ("tracker", b"\0" * 7), ("mount", b"\0" * 7):
         v = Victim(swarm, name)
-        t = hostile.Members(dict(ip=v.ip, port=v.port, role=v.role, id=v.id, key=swarm.key)).join(to_role=v.role)
+        a = dict(ip=v.ip, port=v.port, role=v.role, id=v.id, key=swarm.key, source="127.0.0.210")
+        t = hostile.Members(a).join(to_role=v.role)
         t.put(beginning) if beginning else None
         yield t
 
