@@ -241,8 +241,9 @@ $(FAULTS_TRACKER:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/tracker/%
 	$(call say,LD,$@)
 	$(LINK) $(WRAPS) -lcmocka $(TRACKER_LIBS) $(NET_LIBS)
 
-UNIT := $(UNIT_NET) $(UNIT_FS) $(UNIT_TRACKER) \
-	$(FAULTS_NET) $(FAULTS_FS) $(FAULTS_TRACKER) \
+# Those that take longest go first: none is left to run alone.
+UNIT := $(FAULTS_FS) $(FAULTS_TRACKER) $(FAULTS_NET) \
+	$(UNIT_NET) $(UNIT_FS) $(UNIT_TRACKER) \
 	$(UNIT_FUZZ_NET) $(UNIT_FUZZ_FS) $(UNIT_FUZZ_TRACKER)
 BENCH := $(BENCH_NET) $(BENCH_FS) $(BENCH_TRACKER)
 HELPERS := $(HELPERS_NET:%=$(BUILD)/tests/%)

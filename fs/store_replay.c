@@ -115,16 +115,24 @@ static int replay_half(struct replay *r, unsigned i)
 	return err;
 }
 
+/* No more memory than there is to read: most halves are empty. */
 static int read_half(struct replay *r, unsigned i)
 {
+	int fd = r->s->journal.half[i].fd;
+	struct stat st;
+	size_t size;
 	ssize_t n;
 
-	r->bytes[i] = malloc(JOURNAL_HALF_MAX);
+	if (fstat(fd, &st))
+		return -errno;
+	size = st.st_size < JOURNAL_HALF_MAX ? (size_t)st.st_size :
+					      JOURNAL_HALF_MAX;
+	r->bytes[i] = malloc(size + 1);		/* not 0 */
 	if (!r->bytes[i])
 		return -ENOMEM;
-	while (r->n_bytes[i] < JOURNAL_HALF_MAX) {
-		n = pread(r->s->journal.half[i].fd, r->bytes[i] + r->n_bytes[i],
-			  JOURNAL_HALF_MAX - r->n_bytes[i], (off_t)r->n_bytes[i]);
+	while (r->n_bytes[i] < size) {
+		n = pread(fd, r->bytes[i] + r->n_bytes[i],
+			  size - r->n_bytes[i], (off_t)r->n_bytes[i]);
 		if (n < 0)
 			return -errno;
 		if (!n)

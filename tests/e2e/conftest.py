@@ -1,6 +1,7 @@
 """Fixtures: swarms that are always taken down; skipped aloud without FUSE."""
 import contextlib
 import os
+import time
 
 import pytest
 
@@ -14,6 +15,11 @@ LONGEST = ("model", "programs_io", "seed_004", "posix_names", "posix_perms", "en
            "interrupt", "seed_000", "check_mounts", "trees", "posix_times", "programs_git", "listing", "get",
            "hard_times", "vanish", "replicate", "hard_clocks", "virtual", "faults", "kill")
 
+# A run that has only so long, and begins with other files each time.
+UNTIL = os.environ.get("PSPFS_UNTIL")
+TURN = int(os.environ.get("PSPFS_TURN", "0"))
+STRIDE = 11             # files from one turn to the next
+
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "alone: it measures times, or takes the whole machine: nothing runs beside it")
@@ -22,12 +28,22 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     rank = {f"test_{name}.py": k for k, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+    if UNTIL:
+        files = list(dict.fromkeys(item.path.name for item in items))
+        rank = {name: (k - TURN * STRIDE) % len(files) for k, name in enumerate(files)}
+        items.sort(key=lambda item: rank[item.path.name])
     if os.path.exists("/dev/fuse") and os.geteuid() == 0:
         return
     skip = pytest.mark.skip(reason="needs root and /dev/fuse to mount")
     for item in items:
         if str(item.fspath).startswith(os.path.dirname(__file__)):
             item.add_marker(skip)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    if UNTIL and time.time() > float(UNTIL):
+        pytest.skip("no time was left for it (PSPFS_UNTIL)")
 
 
 @pytest.hookimpl(hookwrapper=True)

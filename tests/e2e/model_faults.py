@@ -137,7 +137,7 @@ class HurtRun(Run):
             if path is None:
                 self.abandon(inode)
                 continue
-            fd = os.open(os.path.join(self.real.tops[0], path), os.O_RDONLY)
+            fd = os.open(os.path.join(self.real.tops[0], path), os.O_RDONLY | os.O_NOATIME)     # the model has not read
             try:
                 got = os.pread(fd, max(len(old), inode.size) + 1, 0)
             finally:
