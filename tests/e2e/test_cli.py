@@ -25,7 +25,8 @@ def test_overheads(swarm):
     a, b = swarm.peers[0], swarm.peers[1]
     open(a.path("costs"), "wb").write(os.urandom(3 * SLOT))
     assert len(open(b.path("costs"), "rb").read()) == 3 * SLOT
-    wait_for(lambda: swarm.counter("md5_checked") >= 3, "the counters", 10)
+    wait_for(lambda: swarm.counter("md5_checked") >= 3 and swarm.status()["stored_bytes_per_file_byte"] > 1,
+             "all peers to tell what they did and have", 10)
     st, text = swarm.status(), swarm.pspfs("status").stdout
     heads = [line.split(",")[0] for line in text.splitlines() if line.split(",")[0].isupper() and "PEER" not in line]
     assert heads == ["COMMUNICATION OVERHEAD", "COMPUTATION OVERHEAD", "STORAGE OVERHEAD", "OTHER COUNTERS"]
