@@ -9,7 +9,8 @@
  * asked for earlier and is answered later (two threads of a process) would
  * then be noted in the wrong order: such a call is marked, and asks again.
  * One that is asked for later is sent later: noting and sending, and being
- * active and sending, are one step each under waits.order.
+ * active and sending, are one step each under waits.order.  So is asking
+ * again, or it might be sent before the release that it is to come after.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -170,9 +171,14 @@ static int errno_of(enum lk_state state)
 
 static void answered(void *arg, int err, const struct rpc_answer *ra);
 
+/* Active. */
 static void ask(struct lock_call *lc)
 {
+	struct lock_waits *w = waits_of(lc);
+
+	pthread_mutex_lock(&w->order);
 	lock_tell(lc->c->ops, lc->op, lc->ticket, &lc->k, 0, answered, lc);
+	pthread_mutex_unlock(&w->order);
 }
 
 /* Still wanted?  Then the table says so before anybody is told. */

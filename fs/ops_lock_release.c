@@ -10,6 +10,19 @@
 #include "log.h"
 #include "ops_lock.h"
 
+/* Requests of the same owner that are under way may be noted after @k was
+ * given up, but were asked for before.  Locked. */
+static void mark_crossed(struct lock_waits *w, const struct m_byte_lock *k)
+{
+	struct lock_call *x;
+
+	TAILQ_FOREACH(x, &w->active, link)
+		if (x->k.ino == k->ino && x->k.space == k->space &&
+		    x->k.owner == k->owner && x->k.start <= k->end &&
+		    k->start <= x->k.end)
+			x->crossed = 1;
+}
+
 /* ------------------------------------------------------------ giving back */
 
 /* To the tracker, too, the range is to be what it is here. */
@@ -20,8 +33,11 @@ void lock_give_back(struct ops *o, const struct m_byte_lock *k)
 	int n;
 
 	pthread_mutex_lock(&o->waits->order);
+	pthread_mutex_lock(&o->waits->lock);
+	mark_crossed(o->waits, k);
 	held_look(o->held, k, &s);
 	n = s.lost ? -ESTALE : held_pieces(o->held, k, &v);
+	pthread_mutex_unlock(&o->waits->lock);
 	for (int i = 0; i < n; i++)
 		lock_tell(o, LK_TRY, 0, &v[i], 0, lock_unheard, NULL);
 	free(v);
@@ -35,19 +51,6 @@ void lock_give_back(struct ops *o, const struct m_byte_lock *k)
 }
 
 /* --------------------------------------------------------------- releasing */
-
-/* Requests of the same owner that are under way may be noted after @k was
- * given up, but were asked for before.  Locked. */
-static void mark_crossed(struct lock_waits *w, const struct m_byte_lock *k)
-{
-	struct lock_call *x;
-
-	TAILQ_FOREACH(x, &w->active, link)
-		if (x->k.ino == k->ino && x->k.space == k->space &&
-		    x->k.owner == k->owner && x->k.start <= k->end &&
-		    k->start <= x->k.end)
-			x->crossed = 1;
-}
 
 /* Give up, as far as this mount knows: @k becomes what it says.  -ENOLCK: no
  * memory to cut a range in two. */
