@@ -18,7 +18,7 @@
 #define SOURCE_BAD_MAX 3	/* bad digests: asked when all others failed */
 #define SOURCE_HEDGE_MIN_MS 100
 #define SOURCE_HEDGE_PERCENT 5	/* extra requests, at most */
-#define SOURCE_HEDGE_BURST 8	/* but so many are always allowed */
+#define SOURCE_HEDGE_BURST 4	/* but so many are always allowed */
 #define SOURCE_USUAL_MS 500	/* of one that is not known yet */
 #define SOURCE_ROUND_MIN_MS 50
 #define SOURCE_ROUND_MAX_MS 1000
