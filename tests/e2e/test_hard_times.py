@@ -115,7 +115,9 @@ def test_one_disk_of_three_full(full_swarm):
     disk = Disk.__new__(Disk)
     disk.path = c.store
     data = os.urandom(60 * MIB)
-    disk.fill()     # and at once it is asked: soon it tells the tracker by itself, and is not
+    for p in a, c:                      # ids are granted ahead: these name c also when the tracker knows better
+        put(p.path("before"), data[:SLOT])
+    disk.fill()
     for p in a, c:                      # also its own writes go to the others
         put(p.path(f"f{p.k}"), data)
         assert copies(s, a.path(f"f{p.k}")) == [2] * (60 * MIB // SLOT)
