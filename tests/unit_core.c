@@ -255,6 +255,25 @@ static void and_the_lease(void **state)
 	answer_was_lost(away_for_long);
 }
 
+/* Nobody gets the answer to something else. */
+static void a_number_that_another_change_has(void **state)
+{
+	struct m_setattr m = { .seq = 7, .ack = 7, .ino = 1, .set = 1,
+			       .mode = 0700 };
+	struct wr b = WR_INIT;
+	uint64_t ino;
+
+	(void)state;
+	enter(&alice, NULL);
+	say_tmpfile(&alice, 7);
+	ino = made();
+	assert_int_equal(m_setattr_encode(&b, &m), 0);
+	say(alice.conn, M_setattr, &b);
+	assert_int_equal(next(M_setattr_r)->status, ST_PROTO);
+	say_tmpfile(&alice, 7);
+	assert_int_equal(made(), ino);
+}
+
 /* ------------------------------------------------------------------- locks */
 
 static const struct m_byte_lock mine = {
@@ -417,6 +436,7 @@ int main(void)
 		TEST(the_rest_of_a_half_deleted_one_goes_after_a_restart),
 		TEST(a_file_whose_answer_was_lost),
 		TEST(and_the_tracker_with_it), TEST(and_the_lease),
+		TEST(a_number_that_another_change_has),
 		TEST(who_is_to_come_back_may_have_it),
 		TEST(who_does_not_come_back_has_nothing),
 		TEST(what_is_known_is_said_at_once),

@@ -349,6 +349,9 @@ void core_change(struct core *c, struct req *r)
 	}
 	got = sessions_check(c->sessions, r->session, seq, ack, &r->arena,
 			     &rep);
+	if (got == SEQ_KNOWN && rep.type != (r->type | M_REPLY))
+		got = core_refuse(r, ST_PROTO, "this number was given to "
+				  "another change: report this with both logs");
 	if (got == SEQ_NEW ||
 	    (got == SEQ_KNOWN && made_in_vain(c, r, &rep)))
 		first_time(c, r, seq, ch);
